@@ -1,0 +1,76 @@
+"""Crops: the 2x3 matrices between image pixels and crop pixels, and the sampling itself.
+
+Training and inference both go through `crop_matrices` and `warp`, so that a network sees the same pixels in both.
+Integer coordinates are pixel centres in every frame: a crop of a whole w x h image at its own size is the image.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+
+def crop_matrices(boxes: Tensor, *, crop_hw: tuple[int, int], rotation: Tensor | None = None) -> Tensor:
+    """Return the matrices that take crop pixels to image pixels.
+
+    The box's edges become the crop's edges, half a pixel outside its border pixels' centres.
+
+    Args:
+        boxes: (N, 4) xyxy of the crop's own aspect, image pixels (see `boxes.fit_aspect`).
+        crop_hw: height and width of the crop in pixels.
+        rotation: (N,) radians by which the crop window is turned about its centre, y down; none if omitted.
+
+    Returns:
+        (N, 2, 3) float: image_point = matrix @ (crop_x, crop_y, 1).
+    """
+    height, width = crop_hw
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5  # edges to pixel centres
+    size_wh = boxes[:, 2:] - boxes[:, :2]
+    scale = size_wh / size_wh.new_tensor((width, height))  # (N, 2) image pixels per crop pixel
+    angle = torch.zeros_like(scale[:, 0]) if rotation is None else rotation
+    cos, sin = angle.cos(), angle.sin()
+    linear = torch.stack(
+        (
+            torch.stack((cos * scale[:, 0], -sin * scale[:, 1]), -1),
+            torch.stack((sin * scale[:, 0], cos * scale[:, 1]), -1),
+        ),
+        dim=1,
+    )  # (N, 2, 2)
+    crop_centre = boxes.new_tensor(((width - 1) / 2, (height - 1) / 2))
+    offset = centre - linear @ crop_centre
+    return torch.cat((linear, offset[..., None]), dim=-1)
+
+
+def invert(matrices: Tensor) -> Tensor:
+    """Return the (N, 2, 3) inverses of (N, 2, 3) affine matrices."""
+    linear = torch.linalg.inv(matrices[..., :2])
+    return torch.cat((linear, -linear @ matrices[..., 2:]), dim=-1)
+
+
+def transform_points(points: Tensor, matrices: Tensor) -> Tensor:
+    """Map (N, K, 2) points by (N, 2, 3) matrices."""
+    return points @ matrices[..., :2].transpose(-1, -2) + matrices[..., 2].unsqueeze(-2)
+
+
+def warp(images: Tensor, matrices: Tensor, *, crop_hw: tuple[int, int]) -> Tensor:
+    """Sample crops bilinearly; outside the image is black.
+
+    Args:
+        images: (N, C, H, W) float, one image a crop (expand one image for many crops of it).
+        matrices: (N, 2, 3) crop pixels to image pixels.
+        crop_hw: height and width of the crops.
+
+    Returns:
+        (N, C, h, w) in the images' own range.
+    """
+    height, width = images.shape[-2:]
+    y = torch.arange(crop_hw[0], device=images.device, dtype=matrices.dtype)
+    x = torch.arange(crop_hw[1], device=images.device, dtype=matrices.dtype)
+    # grid_sample wants [-1, 1] from edge to edge: pixel centre p lies at (2 p + 1) / size - 1
+    scale = matrices.new_tensor((2 / width, 2 / height))
+    column, row, offset = (matrices[..., index] * scale for index in range(3))  # each (N, 2)
+    shift = matrices.new_tensor((1 / width - 1, 1 / height - 1))
+    grid = x[None, None, :, None] * column[:, None, None] + y[None, :, None, None] * row[:, None, None]
+    grid = grid + (offset + shift)[:, None, None]  # (N, h, w, 2)
+    return grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)

@@ -1,0 +1,92 @@
+"""What flows between the stages: frozen records of tensors, replaced and never edited."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture of a source, upright."""
+
+    index: int  # 0-based position in the source
+    image: Tensor | None  # (H, W, 3) uint8 RGB on the CPU; None when the frame could not be decoded
+    width: int  # pixels, after rotation
+    height: int  # pixels, after rotation
+    file_name: str  # what annotation tools look for: the image's own name, or the video's with the frame index
+    pts: int | None = None  # presentation time stamp, in the stream's own time base
+    time_s: float | None = None  # pts x time base; None for still images
+    status: str = "ok"  # or "decode_error"
+
+
+@dataclass(frozen=True, slots=True)
+class Proposals:
+    """What the proposal network says of one frame: boxes before any suppression, and the bottom-up maps."""
+
+    boxes: Tensor  # (P, 4) float32, xyxy, image pixels, best score first
+    box_scores: Tensor  # (P,) float32 in [0, 1]
+    heatmaps: Tensor  # (K, h, w) float32
+    pafs: Tensor  # (2 L, h, w) float32, x and y of limb 0, x and y of limb 1, ...
+    map_scale: float  # image pixels per heatmap pixel; heatmap (x, y) lies at image ((x, y) + .5) * map_scale - .5
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A proposal that the filter dropped, and why."""
+
+    box: tuple[float, float, float, float]  # xyxy, image pixels
+    box_score: float
+    reason: str  # "too_few_keypoints", "same_pose", "box_overlap" (with --no-filter), "low_score", "too_many"
+    num_keypoints: int | None = None  # coarse keypoints found inside, where they were counted
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The likely people of one frame: what the refiner looks at."""
+
+    boxes: Tensor  # (N, 4) float32, xyxy, image pixels
+    box_scores: Tensor  # (N,) float32 in [0, 1]
+    coarse_keypoints: Tensor  # (N, K, 2) float32, x y, image pixels
+    coarse_scores: Tensor  # (N, K) float32 in [0, 1]; 0 where no coarse keypoint was found
+    origins: tuple[str, ...]  # per person: "proposal", "second_in_box" or "bottom_up"
+    rejections: tuple[Rejection, ...] = ()
+
+    def __len__(self) -> int:
+        """Count the candidates."""
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class Poses:
+    """The people of one frame, in that frame's pixels, best score first."""
+
+    boxes: Tensor  # (N, 4) float32, xyxy
+    keypoints: Tensor  # (N, K, 2) float32, x y
+    keypoint_scores: Tensor  # (N, K) float32 in [0, 1]
+    scores: Tensor  # (N,) float32 in [0, 1]
+    origins: tuple[str, ...] = ()
+
+    @staticmethod
+    def empty(num_keypoints: int = 17) -> Poses:
+        """Nobody."""
+        return Poses(torch.zeros(0, 4), torch.zeros(0, num_keypoints, 2), torch.zeros(0, num_keypoints), torch.zeros(0))
+
+    def __len__(self) -> int:
+        """Count the people."""
+        return len(self.boxes)
+
+
+@dataclass(frozen=True, slots=True)
+class Annotated:
+    """One finished frame: who is on it, what it cost, and what was dropped on the way."""
+
+    frame: Frame
+    poses: Poses
+    refiner_runs: int  # crops that the refinement network saw for this frame
+    rejections: tuple[Rejection, ...] = field(default=())
