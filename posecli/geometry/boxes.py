@@ -12,13 +12,13 @@ from torch import Tensor
 
 def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
     """Turn (..., 4) left, top, width, height into left, top, right, bottom."""
-    corner, size_wh = boxes_xywh.split(2, dim=-1)
+    corner, size_wh = boxes_xywh[..., :2], boxes_xywh[..., 2:]
     return torch.cat((corner, corner + size_wh), dim=-1)
 
 
 def xyxy_to_xywh(boxes: Tensor) -> Tensor:
     """Turn (..., 4) left, top, right, bottom into left, top, width, height."""
-    corner, opposite = boxes.split(2, dim=-1)
+    corner, opposite = boxes[..., :2], boxes[..., 2:]
     return torch.cat((corner, opposite - corner), dim=-1)
 
 

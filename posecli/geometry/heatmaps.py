@@ -74,13 +74,13 @@ class HeatmapCodec:
         x, y = peak % width, peak // width
         cells = torch.stack((x, y), dim=-1).to(heatmaps.dtype)
         if self.subpixel == "parabola":
-            horizontal = _parabola_offset(flat, peak, step=1, inside=(x > 0) & (x < width - 1))
-            vertical = _parabola_offset(flat, peak, step=width, inside=(y > 0) & (y < height - 1))
+            horizontal = parabola_offset(flat, peak, step=1, inside=(x > 0) & (x < width - 1))
+            vertical = parabola_offset(flat, peak, step=width, inside=(y > 0) & (y < height - 1))
             cells = cells + torch.stack((horizontal, vertical), dim=-1)
         return self.to_pixels(cells), scores
 
 
-def _parabola_offset(flat: Tensor, peak: Tensor, *, step: int, inside: Tensor) -> Tensor:
+def parabola_offset(flat: Tensor, peak: Tensor, *, step: int, inside: Tensor) -> Tensor:
     """Return where the parabola through the log of a peak and its two neighbours has its top, in (-.5, .5).
 
     The log makes the parabola exact for a Gaussian. Source: CCM Eq. (10); the log as in DARK (Zhang et al., CVPR 2020).

@@ -46,9 +46,9 @@ def oks_nms(keypoints: Tensor, scores: Tensor, *, area: Tensor, sigmas: Tensor, 
     points, sizes = keypoints[order], area[order]
     everything = torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
     same = pairwise_oks(points, points, visible=everything, area=sizes, sigmas=sigmas)
-    same = ((same + same.T) / 2 > max_oks).tolist()
+    is_same = ((same + same.T) / 2 > max_oks).tolist()
     kept: list[int] = []
     for candidate in range(len(order)):
-        if not any(same[candidate][better] for better in kept):
+        if not any(is_same[candidate][better] for better in kept):
             kept.append(candidate)
     return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]

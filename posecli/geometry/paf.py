@@ -10,8 +10,15 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch.nn.functional import max_pool2d
+
+from posecli.geometry.heatmaps import parabola_offset
 
 Edges = tuple[tuple[int, int], ...]
+
+# OpenPose's defaults (`poseParameters.cpp`): a sample agrees from .05 on, and most samples of a limb have to.
+_MIN_SAMPLE = 0.05
+_MIN_SHARE = 0.8
 
 
 def encode(keypoints: Tensor, valid: Tensor, *, edges: Edges, map_hw: tuple[int, int], width: float = 1.0) -> Tensor:
@@ -49,3 +56,120 @@ def encode(keypoints: Tensor, valid: Tensor, *, edges: Edges, map_hw: tuple[int,
         total = torch.zeros_like(fields[:, limb]).index_add_(0, picture, unit * inside[:, None])
         fields[:, limb] = total / count.clamp(min=1)[:, None]
     return fields.flatten(1, 2)
+
+
+def find_peaks(heatmaps: Tensor, *, min_score: float, max_peaks: int = 20) -> tuple[Tensor, Tensor]:
+    """Return the best local maxima (of 3 x 3 cells) of every heatmap, refined to fractions of a cell.
+
+    Of neighbouring cells with equal values, as rounded networks make them, the first counts.
+
+    Args:
+        heatmaps: (K, h, w) float; NaN counts as 0.
+        min_score: lower maxima are not peaks; a peak is above 0 in any case.
+        max_peaks: per keypoint, at most.
+
+    Returns:
+        (K, P, 2) x y in cells and (K, P) scores in [0, 1], best first; P is the largest number of peaks that a keypoint
+        has, and a score of 0 fills up the others.
+    """
+    heatmaps = torch.nan_to_num(heatmaps.float(), nan=0.0, posinf=0.0, neginf=0.0)
+    width = heatmaps.shape[-1]
+    flat = heatmaps.flatten(1)
+    is_top = (heatmaps == max_pool2d(heatmaps, 3, stride=1, padding=1)).flatten(1)
+    is_top &= (flat >= min_score) & (flat > 0)
+    scores, peak = (flat * is_top).topk(min(max_peaks, flat.shape[1]), dim=1)  # (K, P)
+    y, x = peak // width, peak % width
+    near = ((x[:, :, None] - x[:, None]).abs() <= 1) & ((y[:, :, None] - y[:, None]).abs() <= 1)
+    follows = near & (peak[:, :, None] > peak[:, None]) & (scores[:, None] > 0)
+    scores, order = (scores * ~follows.any(dim=2)).sort(dim=1, descending=True, stable=True)
+    num_peaks = int((scores > 0).sum(dim=1).max()) if scores.numel() else 0
+    scores, peak = scores[:, :num_peaks], peak.gather(1, order)[:, :num_peaks]
+    y, x = peak // width, peak % width
+    values = flat[:, None].expand(-1, num_peaks, -1)
+    horizontal = parabola_offset(values, peak, step=1, inside=(x > 0) & (x < width - 1))
+    vertical = parabola_offset(values, peak, step=width, inside=(y > 0) & (y < heatmaps.shape[1] - 1))
+    return torch.stack((x + horizontal, y + vertical), dim=-1), scores.clamp(max=1)
+
+
+def limb_scores(pafs: Tensor, start: Tensor, end: Tensor, *, samples: int = 10) -> tuple[Tensor, Tensor]:
+    """Say how well the field along the line between every start and every end agrees with its direction.
+
+    Args:
+        pafs: (2 L, h, w) float.
+        start: (L, P, 2) x y in cells, the candidates for the first end of every limb.
+        end: (L, Q, 2) x y in cells, those for the second.
+        samples: points on each line, read from the nearest cell.
+
+    Returns:
+        (L, P, Q) mean of field times direction in about [-1, 1], and (L, P, Q) share of the points where it is above
+        .05, so that one strong spot does not make a limb.
+
+    Source: Cao et al., equation 11; the share as in OpenPose's `bodyPartConnectorBase.cpp`.
+    """
+    height, width = pafs.shape[-2:]
+    line = end[:, None] - start[:, :, None]  # (L, P, Q, 2)
+    unit = line / line.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    steps = torch.linspace(0, 1, samples, device=pafs.device, dtype=line.dtype)
+    x, y = (start[:, :, None, None] + line[:, :, :, None] * steps[:, None]).round().long().unbind(-1)  # (L, P, Q, S)
+    cell = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).flatten(1)
+    field_x, field_y = pafs.to(line.dtype).view(-1, 2, height * width).unbind(1)
+    along = field_x.gather(1, cell).view(x.shape) * unit[..., :1]
+    along = along + field_y.gather(1, cell).view(x.shape) * unit[..., 1:]
+    return along.mean(dim=-1), (along > _MIN_SAMPLE).to(line.dtype).mean(dim=-1)
+
+
+def group_people(
+    peaks: Tensor, peak_scores: Tensor, pafs: Tensor, *, edges: Edges, min_limb_score: float = 0.05
+) -> tuple[Tensor, Tensor]:
+    """Put the peaks that limbs connect together to people.
+
+    All possible limbs of all kinds are taken best first. One is accepted if the people of its two ends can be joined,
+    that is, if they do not both have some keypoint. This is greedy bipartite matching for each kind of limb and the
+    merging of its results in one.
+
+    Args:
+        peaks: (K, P, 2) x y in cells, from `find_peaks`.
+        peak_scores: (K, P); 0 is no peak.
+        pafs: (2 L, h, w) float.
+        edges: L pairs of keypoint indexes.
+        min_limb_score: limbs whose field agrees less are not looked at.
+
+    Returns:
+        (N, K, 2) x y in cells and (N, K) scores, on the peaks' device, the person with most summed score first; 0
+        where a person lacks a keypoint. Peaks without any limb are no person.
+
+    Source: Cao et al., section 3.4; all limbs in one order as in OpenPose's `bodyPartConnectorBase.cpp`.
+    """
+    num_keypoints, num_peaks = peak_scores.shape
+    first, second = torch.tensor(edges, device=peaks.device).unbind(1)
+    mean, share = limb_scores(pafs, peaks[first], peaks[second])
+    possible = (peak_scores[first][:, :, None] > 0) & (peak_scores[second][:, None] > 0)
+    possible &= (mean >= min_limb_score) & (share >= _MIN_SHARE)
+    limb, start, end = possible.nonzero(as_tuple=True)
+    order = mean[limb, start, end].argsort(descending=True, stable=True)
+    pairs = torch.stack((first[limb] * num_peaks + start, second[limb] * num_peaks + end), dim=1)[order]
+    people = _join(pairs.tolist(), num_peaks)
+    keypoints = peaks.new_zeros(len(people), num_keypoints, 2)
+    scores = peaks.new_zeros(len(people), num_keypoints)
+    if people:
+        person = torch.tensor([i for i, members in enumerate(people) for _ in members], device=peaks.device)
+        node = torch.tensor([number for members in people for number in members.values()], device=peaks.device)
+        keypoints[person, node // num_peaks] = peaks.flatten(0, 1)[node]
+        scores[person, node // num_peaks] = peak_scores.flatten()[node]
+    best = scores.sum(dim=1).argsort(descending=True, stable=True)
+    return keypoints[best], scores[best]
+
+
+def _join(pairs: list[list[int]], num_peaks: int) -> list[dict[int, int]]:
+    """Merge connected nodes, best pair first; a node is keypoint * num_peaks + peak, a person {keypoint: node}."""
+    person_of: dict[int, dict[int, int]] = {}
+    for start, end in pairs:
+        one = person_of.setdefault(start, {start // num_peaks: start})
+        other = person_of.setdefault(end, {end // num_peaks: end})
+        if one is other or one.keys() & other.keys():
+            continue
+        one.update(other)
+        for node in other.values():
+            person_of[node] = one
+    people = {id(person): person for person in person_of.values() if len(person) > 1}
+    return list(people.values())
