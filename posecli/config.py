@@ -1,10 +1,20 @@
-"""What can be set, one frozen dataclass a stage, checked on creation. The CLI's options and the JSON use these names."""
+"""What can be set, one frozen dataclass a stage, checked on creation. CLI options and JSON use these names."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
 
 from posecli.errors import ConfigError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 def _check_fraction(name: str, value: float) -> None:
@@ -41,15 +51,19 @@ class FilterConfig:
     filter: bool = True  # False: hard box NMS instead, as usual detectors do
     min_coarse_score: float = 0.15  # a coarse keypoint counts from this heatmap value on
     min_coarse_keypoints: int = 3  # a box with fewer counted keypoints is likely no person (the paper's delta_kpt)
+    confident_box_score: float = 0.5  # such a box stays with any number of keypoints: small people have few or none
     same_pose_oks: float = 0.5  # two coarse poses more alike than this are one person
     same_box_iou: float = 0.7  # two boxes that overlap more than this are one box
+    min_recovered_keypoints: int = 6  # a person without a box of its own needs that many connected keypoints
     max_box_iou: float = 0.6  # with --no-filter: hard NMS
     max_people: int = 30  # per frame, best first
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        for name in ("min_coarse_score", "same_pose_oks", "same_box_iou", "max_box_iou"):
+        fractions = ("min_coarse_score", "confident_box_score", "same_pose_oks", "same_box_iou", "max_box_iou")
+        for name in fractions:
             _check_fraction(name, getattr(self, name))
+        _check_positive("min_recovered_keypoints", self.min_recovered_keypoints)
         _check_positive("max_people", self.max_people)
 
 
@@ -95,3 +109,109 @@ class PipelineConfig:
         """Refuse what cannot work."""
         _check_positive("batch_frames", self.batch_frames)
         _check_positive("batch_crops", self.batch_crops)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetConfig:
+    """One folder of pictures to train on; paths are relative to `--data`."""
+
+    images: str
+    annotations: str = ""  # COCO JSON; empty: pictures without people
+    pseudo: str = ""  # keypoints of another network, by annotation id; they fill what people did not label
+    pseudo_weight: float = 0.5
+    min_pseudo_score: float = 0.3
+    min_area: float = 32.0 * 32.0  # square pixels; smaller people are no use as crops
+    empty_crops: int = 2  # crops without people from each picture without people
+    hold_out: bool = False  # leave three of ten pictures (in name order: 0, 3, 6 of each ten) for measuring
+    repeat: int = 1  # times an epoch
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        _check_fraction("pseudo_weight", self.pseudo_weight)
+        _check_positive("repeat", self.repeat)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Weights of the losses' parts."""
+
+    structure: float = 0.02  # alpha_2 of the structure-aware loss
+    location: float = 0.002  # cross-entropy of each keypoint's place
+    hardest: int = 8  # last refiner stage: only so many hardest keypoints count; 0 = all
+    coarse_scale: float = 0.5  # weight of every stage before the last
+    box: float = 2.0  # proposer: box loss, the score loss weighing 1
+    heatmaps: float = 20.0  # proposer
+    pafs: float = 10.0  # proposer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """One training run; read from TOML by `load_train_config`."""
+
+    network: str
+    datasets: tuple[DatasetConfig, ...]
+    loss: LossConfig = field(default_factory=LossConfig)
+    init: str = ""  # start weights: safetensors of the same network, or a folded MobileNet-v2 (.pth, .safetensors)
+    steps: int = 1000
+    batch: int = 32
+    input_hw: tuple[int, int] = (256, 192)  # of the training crops
+    small_hw: tuple[int, int] | None = None  # of the first crops: cheaper, and enough to learn the coarse shape
+    small_until: float = 0.0  # fraction of the steps with small crops
+    learning_rate: float = 1e-3
+    trunk_rate: float = 0.5  # learning rate of the trunk, relative
+    warmup: int = 100  # steps
+    weight_decay: float = 0.02
+    ema: float = 0.998
+    frozen_blocks: int = 4  # first blocks of the trunk that keep their start weights
+    augment: dict[str, float] = field(default_factory=dict)  # overrides of training.augment.CropAugment
+    half: bool = True  # bfloat16
+    seed: int = 1
+    eval_minutes: float = 10.0
+    checkpoint_minutes: float = 4.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for name in ("steps", "batch", "learning_rate"):
+            _check_positive(name, getattr(self, name))
+        _check_fraction("small_until", self.small_until)
+        for size in (self.input_hw, self.small_hw or self.input_hw):
+            if size[0] % 32 or size[1] % 32:
+                raise ConfigError(f"input sizes must be multiples of 32, got {size[0]}x{size[1]}")
+        if not self.datasets:
+            raise ConfigError("a training needs at least one [[datasets]]")
+
+
+def load_train_config(path: Path) -> TrainConfig:
+    """Read a TOML file.
+
+    Raises:
+        ConfigError: no such file, no TOML, or a key that does not exist.
+    """
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not TOML ({error})") from error
+    table["datasets"] = tuple(_build(DatasetConfig, entry, f"{path}: datasets") for entry in table.get("datasets", ()))
+    table["loss"] = _build(LossConfig, table.get("loss", {}), f"{path}: loss")
+    for name in ("input_hw", "small_hw"):
+        if name in table:
+            table[name] = tuple(table[name])
+    return _build(TrainConfig, table, str(path))
+
+
+_Config = TypeVar("_Config")
+
+
+def _build(kind: Callable[..., _Config], table: dict[str, Any], where: str) -> _Config:
+    known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+    for name in table:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown key {name!r}; {hint}")
+    try:
+        return kind(**table)
+    except TypeError as error:
+        raise ConfigError(f"{where}: {error}") from error

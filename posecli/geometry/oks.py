@@ -21,8 +21,7 @@ def pairwise_oks(truth: Tensor, predicted: Tensor, *, visible: Tensor, area: Ten
 
     Source: pycocotools `COCOeval.computeOks`.
     """
-    squared = (truth[:, None] - predicted).square().sum(-1)  # (G, P, K)
-    similarity = torch.exp(-squared / (2 * area[:, None, None] * (2 * sigmas).square()))
+    similarity = keypoint_similarity(truth, predicted, area=area[:, None], sigmas=sigmas)  # (G, P, K)
     weight = visible[:, None].to(similarity)  # (G, 1, K)
     return (similarity * weight).sum(-1) / weight.sum(-1).clamp(min=1)
 
@@ -52,3 +51,19 @@ def oks_nms(keypoints: Tensor, scores: Tensor, *, area: Tensor, sigmas: Tensor, 
         if not any(is_same[candidate][better] for better in kept):
             kept.append(candidate)
     return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
+
+
+def keypoint_similarity(keypoints1: Tensor, keypoints2: Tensor, *, area: Tensor, sigmas: Tensor) -> Tensor:
+    """Return how near each keypoint of one pose is to the same one of another, before OKS takes the mean.
+
+    Args:
+        keypoints1: (N, K, 2) x y, image pixels.
+        keypoints2: (M, K, 2) x y, image pixels.
+        area: (N, M) square pixels of the person, positive.
+        sigmas: (K,) OKS sigmas.
+
+    Returns:
+        (N, M, K) float in [0, 1].
+    """
+    squared = (keypoints1[:, None] - keypoints2).square().sum(dim=-1)
+    return torch.exp(-squared / (2 * area[..., None] * (2 * sigmas).square()))

@@ -1,0 +1,256 @@
+"""Keep the proposals that are likely people: one refiner run a person instead of one a box.
+
+A proposal stays if a coarse pose of its own supports it. Two boxes with one pose are one person; two poses in one box
+are two. Connected keypoints that no box explains are a person that the detector missed.
+
+Source: DetPoseNet section III-B and Algorithm 1; Fig. 9 for boxes of other detectors. Where the paper is silent:
+which pose belongs to which box (`_poses_in_boxes`), and what happens when the coarse heatmaps are poor. Then the box
+decides as in usual detectors: a confident one needs no keypoints, and boxes without enough common keypoints are
+compared by IoU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from posecli.config import FilterConfig
+from posecli.geometry.boxes import area, around_points, clip, hard_nms, pairwise_iou
+from posecli.geometry.oks import keypoint_similarity
+from posecli.geometry.paf import find_peaks, group_people
+from posecli.records import Candidates, Proposals, Rejection
+from posecli.skeleton import EDGES, OKS_SIGMAS
+
+_MAX_PEAKS = 30  # per keypoint
+_MIN_SHARED = 3  # common keypoints from which two poses can be compared
+_MIN_COVERAGE = 0.7  # of a pose's score inside a box, for the pose to lie in it
+_MIN_FIT = 0.1  # coverage x IoU of a pose's own box, for the pose to be the box's person
+_BOX_SLACK = 0.05  # keypoints count as inside a little beyond the box's edges, as a fraction of its size
+# From keypoints to a person's box, in units of the square root of the keypoints' extent: left, top, right, bottom.
+# Medians over COCO's people with six and more labelled keypoints (IoU with the labelled box .75 on average).
+_BODY_MARGINS = (0.1, 0.2, 0.1, 0.13)
+
+
+@dataclass(frozen=True, slots=True)
+class _CoarsePoses:
+    """Poses in image pixels; a score of 0 means that the keypoint was not found."""
+
+    keypoints: Tensor  # (N, K, 2)
+    scores: Tensor  # (N, K)
+
+    def __getitem__(self, index: Tensor) -> _CoarsePoses:
+        return _CoarsePoses(self.keypoints[index], self.scores[index])
+
+    @property
+    def num_found(self) -> Tensor:  # (N,)
+        return (self.scores > 0).sum(dim=1)
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What the bottom-up maps of a frame show."""
+
+    people: _CoarsePoses  # grouped by the part affinity fields
+    free_peaks: Tensor  # (K, P, 2) image pixels
+    free_scores: Tensor  # (K, P); 0 where there is no peak or a person of `people` has it
+
+
+def filter_proposals(proposals: Proposals, config: FilterConfig, *, image_wh: tuple[int, int]) -> Candidates:
+    """Return the likely people of a frame, best box score first, and why the other proposals are none.
+
+    Args:
+        proposals: the frame's boxes and bottom-up maps, on one device.
+        config: thresholds.
+        image_wh: width and height of the frame in pixels; recovered boxes end there.
+
+    Source: DetPoseNet Algorithm 1.
+    """
+    order = proposals.box_scores.argsort(descending=True, stable=True)
+    boxes, box_scores = proposals.boxes[order].float().cpu(), proposals.box_scores[order].float().cpu()
+    evidence = _extract(proposals, config)
+    poses = _poses_in_boxes(boxes, evidence)
+    accepted = _accept(boxes, box_scores, poses, config)
+    accepted = _move_second_boxes(accepted, config, image_wh)
+    accepted = _recover(accepted, evidence.people, config, image_wh)
+    return _best(accepted, config.max_people, proposals.boxes.device)
+
+
+def suppress_boxes(proposals: Proposals, config: FilterConfig) -> Candidates:
+    """Return what hard box NMS leaves, without coarse poses: the usual way, to compare with."""
+    boxes, box_scores = proposals.boxes.float().cpu(), proposals.box_scores.float().cpu()
+    kept = hard_nms(boxes, box_scores, max_iou=config.max_box_iou)
+    dropped = sorted(set(range(len(boxes))) - set(kept.tolist()))
+    rejections = tuple(_reject(boxes, box_scores, index, "box_overlap") for index in dropped)
+    num_keypoints = len(proposals.heatmaps)
+    keypoints, scores = torch.zeros(len(kept), num_keypoints, 2), torch.zeros(len(kept), num_keypoints)
+    origins = ("proposal",) * len(kept)
+    candidates = Candidates(boxes[kept], box_scores[kept], keypoints, scores, origins, rejections)
+    return _best(candidates, config.max_people, proposals.boxes.device)
+
+
+def keypoints_to_boxes(keypoints: Tensor, found: Tensor, *, image_wh: tuple[int, int]) -> Tensor:
+    """Return the (N, 4) person boxes, xyxy, around (N, K, 2) keypoints of which (N, K) `found` count.
+
+    The tight box is grown to where bodies end: above the eyes, beyond wrists and ankles (`_BODY_MARGINS`).
+    """
+    tight = around_points(keypoints, found) + 0.5  # pixel centres to edges
+    scale = area(tight).clamp(min=1).sqrt()
+    grown = tight + scale[:, None] * tight.new_tensor(_BODY_MARGINS) * tight.new_tensor((-1, -1, 1, 1))
+    return clip(grown, width=image_wh[0], height=image_wh[1])
+
+
+def _extract(proposals: Proposals, config: FilterConfig) -> _Evidence:
+    peaks, peak_scores = find_peaks(
+        proposals.heatmaps, min_score=max(config.min_coarse_score, 1e-3), max_peaks=_MAX_PEAKS
+    )
+    keypoints, scores = group_people(peaks, peak_scores, proposals.pafs, edges=EDGES)
+    peaks, peak_scores, keypoints, scores = peaks.cpu(), peak_scores.cpu(), keypoints.cpu(), scores.cpu()
+    people = _CoarsePoses(keypoints, scores)
+    people = people[people.num_found >= max(config.min_coarse_keypoints, _MIN_SHARED)]
+    taken = (people.keypoints[:, :, None] == peaks).all(dim=-1) & (people.scores > 0)[:, :, None]  # (N, K, P)
+    scale, offset = proposals.map_scale, (proposals.map_scale - 1) / 2
+    in_pixels = replace(people, keypoints=people.keypoints * scale + offset)
+    return _Evidence(in_pixels, peaks * scale + offset, peak_scores * ~taken.any(dim=0))
+
+
+def _inside(points: Tensor, boxes: Tensor) -> Tensor:
+    """Say which of (..., 2) points lie in, or hardly outside, which of (P, 4) boxes: (P, ...) bool."""
+    slack = _BOX_SLACK * (boxes[:, 2:] - boxes[:, :2])
+    shape = (-1,) + (1,) * (points.ndim - 1) + (2,)
+    low, high = (boxes[:, :2] - slack).view(shape), (boxes[:, 2:] + slack).view(shape)
+    return ((points + 0.5 >= low) & (points + 0.5 <= high)).all(dim=-1)
+
+
+def _coverage(boxes: Tensor, people: _CoarsePoses) -> Tensor:
+    """Return which share of each person's score lies in each box: (P, N) in [0, 1]."""
+    inside = _inside(people.keypoints, boxes) * people.scores  # (P, N, K)
+    return inside.sum(dim=-1) / people.scores.sum(dim=-1).clamp(min=1e-6)
+
+
+def _poses_in_boxes(boxes: Tensor, evidence: _Evidence) -> _CoarsePoses:
+    """Give each box its coarse pose: the grouped person that fits it best, completed by free peaks inside.
+
+    A person fits as far as it lies in the box and fills it. In a crowd, a half-seen person fits its own box less than
+    the whole neighbour does; so the fit counts relative to the person's best box, and a person is no choice where it
+    has a box that fits twice as well.
+    """
+    people = evidence.people
+    own = keypoints_to_boxes(people.keypoints, people.scores > 0, image_wh=(1 << 30, 1 << 30))
+    coverage = _coverage(boxes, people)
+    fit = coverage * pairwise_iou(boxes, own)  # (P, N)
+    best = fit.amax(dim=0) if len(boxes) else fit.new_zeros(len(own))
+    suits = (coverage >= _MIN_COVERAGE) & (fit >= _MIN_FIT) & (fit >= best / 2)
+    keypoints, scores = _free_peaks_in_boxes(boxes, evidence)
+    if len(own):
+        rank = torch.where(suits, fit.square() / best.clamp(min=1e-6), fit.new_tensor(-1.0))
+        person = rank.argmax(dim=1)  # (P,)
+        use = suits.any(dim=1)[:, None] & (people.scores[person] > 0)
+        keypoints = torch.where(use[..., None], people.keypoints[person], keypoints)
+        scores = torch.where(use, people.scores[person], scores)
+    return _CoarsePoses(keypoints, scores)
+
+
+def _free_peaks_in_boxes(boxes: Tensor, evidence: _Evidence) -> tuple[Tensor, Tensor]:
+    """Return the best free peak of each keypoint in each box: (P, K, 2) and (P, K)."""
+    num_keypoints, num_peaks = evidence.free_scores.shape
+    if not num_peaks:
+        return boxes.new_zeros(len(boxes), num_keypoints, 2), boxes.new_zeros(len(boxes), num_keypoints)
+    scores, peak = (_inside(evidence.free_peaks, boxes) * evidence.free_scores).max(dim=-1)  # (P, K)
+    keypoints = evidence.free_peaks[torch.arange(num_keypoints), peak]
+    return keypoints * (scores > 0)[..., None], scores
+
+
+def _accept(boxes: Tensor, box_scores: Tensor, poses: _CoarsePoses, config: FilterConfig) -> Candidates:
+    """Go through the proposals, best first, and drop those without a pose and those whose pose is there already."""
+    num_found = poses.num_found.tolist()
+    enough = (poses.num_found >= config.min_coarse_keypoints) | (box_scores >= config.confident_box_score)
+    twins = _twins(boxes, poses, config)
+    kept: list[int] = []
+    rejections: list[Rejection] = []
+    for candidate, supported in enumerate(enough.tolist()):
+        if not supported:
+            rejections.append(_reject(boxes, box_scores, candidate, "too_few_keypoints", num_found[candidate]))
+        elif any(twins[candidate][better] for better in kept):
+            rejections.append(_reject(boxes, box_scores, candidate, "same_pose", num_found[candidate]))
+        else:
+            kept.append(candidate)
+    index = torch.tensor(kept, dtype=torch.int64)
+    chosen, origins = poses[index], ("proposal",) * len(kept)
+    return Candidates(boxes[index], box_scores[index], chosen.keypoints, chosen.scores, origins, tuple(rejections))
+
+
+def _similarity(boxes1: Tensor, poses1: _CoarsePoses, boxes2: Tensor, poses2: _CoarsePoses) -> tuple[Tensor, Tensor]:
+    """Return (N, M, K) keypoint similarities, by the smaller box's area, and (N, M, K) which keypoints both have."""
+    size = torch.minimum(area(boxes1)[:, None], area(boxes2)).clamp(min=1)
+    sigmas = boxes1.new_tensor(OKS_SIGMAS)
+    similarity = keypoint_similarity(poses1.keypoints, poses2.keypoints, area=size, sigmas=sigmas)
+    return similarity, (poses1.scores > 0)[:, None] & (poses2.scores > 0)
+
+
+def _twins(boxes: Tensor, poses: _CoarsePoses, config: FilterConfig) -> list[list[bool]]:
+    """Say which proposals are one person: by OKS over common keypoints, by IoU where there are too few of them."""
+    similarity, shared = _similarity(boxes, poses, boxes, poses)
+    num_shared = shared.sum(dim=-1)  # (P, P)
+    oks = (similarity * shared).sum(dim=-1) / num_shared.clamp(min=1)
+    same_box = pairwise_iou(boxes, boxes) > config.same_box_iou
+    return torch.where(num_shared >= _MIN_SHARED, oks > config.same_pose_oks, same_box).tolist()
+
+
+def _move_second_boxes(accepted: Candidates, config: FilterConfig, image_wh: tuple[int, int]) -> Candidates:
+    """Give the second of two people whose boxes are about the same a box around its own keypoints."""
+    found = accepted.coarse_scores > 0
+    again = (pairwise_iou(accepted.boxes, accepted.boxes) > config.same_box_iou).tril(-1).any(dim=1)
+    again &= found.sum(dim=1) >= config.min_recovered_keypoints
+    own = keypoints_to_boxes(accepted.coarse_keypoints, found, image_wh=image_wh)
+    origins = ["second_in_box" if second else "proposal" for second in again.tolist()]
+    return replace(accepted, boxes=torch.where(again[:, None], own, accepted.boxes), origins=tuple(origins))
+
+
+def _recover(accepted: Candidates, people: _CoarsePoses, config: FilterConfig, image_wh: tuple[int, int]) -> Candidates:
+    """Add the grouped people that no accepted candidate explains.
+
+    A candidate explains a person if it has half of that person's keypoints, or if the person lies in its box without
+    doubling at least three keypoints that the candidate has elsewhere: torn-off limbs are no second person.
+    The box score is the mean coarse score times the share of keypoints found: a half-seen person is half as sure.
+    """
+    people = people[people.num_found >= config.min_recovered_keypoints]
+    boxes = keypoints_to_boxes(people.keypoints, people.scores > 0, image_wh=image_wh)
+    known = _CoarsePoses(accepted.coarse_keypoints, accepted.coarse_scores)
+    similarity, shared = _similarity(accepted.boxes, known, boxes, people)
+    alike = (shared & (similarity >= 0.5)).sum(dim=-1)  # (accepted, people)
+    doubled = (shared & (similarity < 0.5)).sum(dim=-1)
+    within = _coverage(accepted.boxes, people) >= _MIN_COVERAGE
+    explained = (2 * alike >= people.num_found) | (within & (doubled < _MIN_SHARED))
+    missed = ~explained.any(dim=0)
+    origins = ["second_in_box" if inside else "bottom_up" for inside in within.any(dim=0)[missed].tolist()]
+    return Candidates(
+        torch.cat((accepted.boxes, boxes[missed])),
+        torch.cat((accepted.box_scores, people.scores.mean(dim=1)[missed])),
+        torch.cat((accepted.coarse_keypoints, people.keypoints[missed])),
+        torch.cat((accepted.coarse_scores, people.scores[missed])),
+        accepted.origins + tuple(origins),
+        accepted.rejections,
+    )
+
+
+def _best(candidates: Candidates, max_people: int, device: torch.device) -> Candidates:
+    """Sort by box score, reject what is beyond `max_people`, and go back to the proposals' device."""
+    order = candidates.box_scores.argsort(descending=True, stable=True)
+    kept, dropped = order[:max_people], order[max_people:].tolist()
+    found = (candidates.coarse_scores > 0).sum(dim=1).tolist()
+    surplus = [_reject(candidates.boxes, candidates.box_scores, index, "too_many", found[index]) for index in dropped]
+    return Candidates(
+        candidates.boxes[kept].to(device),
+        candidates.box_scores[kept].to(device),
+        candidates.coarse_keypoints[kept].to(device),
+        candidates.coarse_scores[kept].to(device),
+        tuple(candidates.origins[index] for index in kept.tolist()),
+        candidates.rejections + tuple(surplus),
+    )
+
+
+def _reject(boxes: Tensor, box_scores: Tensor, index: int, reason: str, found: int | None = None) -> Rejection:
+    left, top, right, bottom = boxes[index].tolist()
+    return Rejection((left, top, right, bottom), float(box_scores[index]), reason, found)
