@@ -151,7 +151,7 @@ class TrainConfig:
     network: str
     datasets: tuple[DatasetConfig, ...]
     loss: LossConfig = field(default_factory=LossConfig)
-    init: str = ""  # start weights: safetensors of the same network, or a folded MobileNet-v2 (.pth, .safetensors)
+    init: str = ""  # start weights, relative to `--data`: .safetensors of the same network, or a folded MobileNet-v2
     steps: int = 1000
     batch: int = 32
     input_hw: tuple[int, int] = (256, 192)  # of the training crops

@@ -1,0 +1,55 @@
+"""The zoo: every module here without a leading underscore is a network, and its `SPECS` name its sizes."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+
+from torch import nn
+
+from posecli.errors import ConfigError
+from posecli.networks._layers import fuse_batch_norm
+from posecli.networks._spec import ModelSpec
+from posecli.networks._weights import find_weights, load_weights
+
+__all__ = ["ModelSpec", "available", "get_spec", "load_network"]
+
+
+def available() -> dict[str, ModelSpec]:
+    """Specs by name, in module order; read from each network module's `SPECS`."""
+    names = sorted(info.name for info in iter_modules(__path__) if not info.name.startswith("_"))
+    modules = [import_module(f"{__name__}.{name}") for name in names]
+    return {spec.name: spec for module in modules for spec in module.SPECS}
+
+
+def get_spec(name: str) -> ModelSpec:
+    """Return one network's spec.
+
+    Raises:
+        ConfigError: there is no such network.
+    """
+    specs = available()
+    if name not in specs:
+        near = get_close_matches(name, specs, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(specs)}"
+        raise ConfigError(f"unknown network {name!r}; {hint}")
+    return specs[name]
+
+
+def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Module, ModelSpec]:
+    """Build a network with its weights, ready for inference: evaluation mode, batch norms folded.
+
+    Args:
+        name: one of `available()`.
+        weights: a .safetensors file; the weights that come with posecli if omitted.
+
+    Raises:
+        ConfigError: unknown name.
+        WeightsError: no weights, a damaged file, or weights of another network.
+    """
+    spec = get_spec(name)
+    network = spec.build()
+    load_weights(network, Path(weights) if weights is not None else find_weights(name), name=name)
+    return fuse_batch_norm(network.eval()).requires_grad_(False), spec

@@ -1,0 +1,35 @@
+"""Devices and number formats: the one module that says "cuda"."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from posecli.errors import ConfigError, DeviceError
+
+
+def resolve_device(name: str) -> torch.device:
+    """Turn "auto", "cpu", "cuda" or "cuda:N" into a device that is there.
+
+    Raises:
+        ConfigError: another word.
+        DeviceError: CUDA is asked for and not to be had.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind not in {"cpu", "cuda"} or (index and not index.isdecimal()):
+        raise ConfigError(f"unknown device {name!r}; choose auto, cpu, cuda or cuda:N")
+    if kind == "cuda":
+        if not torch.cuda.is_available():
+            build = f"CUDA {torch.version.cuda}" if torch.version.cuda else "the CPU only"
+            raise DeviceError(f"no CUDA device: torch {torch.__version__} is built for {build}; use --device cpu")
+        if index and int(index) >= torch.cuda.device_count():
+            raise DeviceError(f"no device {name}: this machine has {torch.cuda.device_count()}; count starts at 0")
+    return torch.device(name)
+
+
+def half_precision(device: torch.device, *, enabled: bool = True) -> AbstractContextManager[None]:
+    """Compute convolutions in bfloat16 inside the context."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)

@@ -1,0 +1,254 @@
+"""COCO folders decoded once into memory: one uint8 canvas a sample, with its labels in canvas pixels."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from posecli.config import DatasetConfig
+from posecli.errors import InputError
+from posecli.geometry.affine import crop_matrices, invert, transform_points, warp
+from posecli.geometry.boxes import fit_aspect
+from posecli.skeleton import NUM_KEYPOINTS
+
+_HELD_OUT = (0, 3, 6)  # of each ten pictures in name order
+_CONTEXT = 1.5  # a canvas shows this much more than the crop, so that a crop can be shifted, turned and zoomed out
+
+
+@dataclass(frozen=True, slots=True)
+class Crops:
+    """M people (or places without people), each on a canvas of its own."""
+
+    canvases: Tensor  # (M, 3, H, W) uint8 RGB
+    boxes: Tensor  # (M, 4) xyxy, canvas pixels; the person's own box
+    points: Tensor  # (M, K, 2) canvas pixels
+    weights: Tensor  # (M, K) float in [0, 1]; 0 = not labelled
+    present: Tensor  # (M, K) bool; False with weight 1: known not to be there
+
+
+@dataclass(frozen=True, slots=True)
+class Pictures:
+    """M pictures on square canvases, up to G people each."""
+
+    canvases: Tensor  # (M, 3, S, S) uint8 RGB, the picture in the top left corner
+    sizes_wh: Tensor  # (M, 2) of the pictures, canvas pixels
+    boxes: Tensor  # (M, G, 4) xyxy, canvas pixels
+    valid: Tensor  # (M, G) bool, a person to be found
+    crowd: Tensor  # (M, G) bool, a region whose people are not listed
+    points: Tensor  # (M, G, K, 2) canvas pixels
+    weights: Tensor  # (M, G, K) float in [0, 1]
+    complete: Tensor  # (M,) bool, everybody has a box
+
+
+def read_rgb(path: Path) -> Tensor:
+    """Read a picture as (3, H, W) uint8 RGB.
+
+    Raises:
+        InputError: it is missing or no picture.
+    """
+    data = np.fromfile(path, dtype=np.uint8) if path.is_file() else np.empty(0, dtype=np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
+    if image is None:
+        raise InputError(f"{path}: missing, or not a picture that OpenCV can read")
+    return torch.from_numpy(np.ascontiguousarray(image[..., ::-1])).permute(2, 0, 1)
+
+
+def picture_paths(folder: Path, *, hold_out: bool, held_out: bool = False) -> list[Path]:
+    """List a folder's pictures in name order, without the held-out ones, or only those."""
+    names = sorted(path for path in folder.iterdir() if path.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
+    if not names:
+        raise InputError(f"{folder}: no pictures in it (.jpg, .png, .webp)")
+    if not hold_out:
+        return names
+    return [path for index, path in enumerate(names) if (index % 10 in _HELD_OUT) == held_out]
+
+
+def _read_annotations(root: Path, config: DatasetConfig) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
+    path = root / config.annotations
+    try:
+        dataset = json.loads(path.read_text("utf-8"))
+        pseudo = json.loads((root / config.pseudo).read_text("utf-8")) if config.pseudo else []
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable COCO file ({error})") from error
+    if not isinstance(dataset, dict) or "annotations" not in dataset or "images" not in dataset:
+        raise InputError(f"{path}: found no COCO dataset (a dict with images and annotations)")
+    guesses = {guess["annotation_id"]: np.array(guess["keypoints"], np.float32).reshape(-1, 3) for guess in pseudo}
+    return dataset, guesses
+
+
+def person_labels(
+    annotation: dict[str, Any], guess: np.ndarray | None, config: DatasetConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return one annotation's (K, 2) points in image pixels and (K,) weights.
+
+    People's labels weigh 1; where they are missing, a good guess of another network weighs `pseudo_weight`.
+    """
+    labels = np.array(annotation.get("keypoints") or [0] * 3 * NUM_KEYPOINTS, np.float32).reshape(-1, 3)
+    weights = (labels[:, 2] > 0).astype(np.float32)
+    points = labels[:, :2]
+    if guess is not None:
+        fill = (weights == 0) & (guess[:, 2] >= config.min_pseudo_score)
+        points = np.where(fill[:, None], guess[:, :2], points)
+        weights = np.where(fill, config.pseudo_weight, weights)
+    return points, weights.astype(np.float32)
+
+
+def _canvas(image: Tensor, box: Tensor, crop_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Cut a person with context: the (3, H, W) uint8 canvas and its (1, 2, 3) image-to-canvas matrix."""
+    size_hw = (round(crop_hw[0] * _CONTEXT), round(crop_hw[1] * _CONTEXT))
+    window = fit_aspect(box[None], aspect=crop_hw[1] / crop_hw[0], margin=1.25 * _CONTEXT)
+    matrix = crop_matrices(window, crop_hw=size_hw)
+    canvas = warp(image[None].float(), matrix, crop_hw=size_hw)[0]
+    return canvas.round().to(torch.uint8), invert(matrix)
+
+
+def _person_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
+    dataset, guesses = _read_annotations(root, config)
+    names = {image["id"]: image["file_name"] for image in dataset["images"]}
+    by_image = defaultdict(list)
+    for annotation in dataset["annotations"]:
+        big = annotation.get("area", config.min_area) >= config.min_area
+        if annotation.get("num_keypoints") and not annotation.get("iscrowd") and big:
+            by_image[annotation["image_id"]].append(annotation)
+    for image_id, annotations in by_image.items():
+        image = read_rgb(root / config.images / names[image_id])
+        for annotation in annotations:
+            points, weights = person_labels(annotation, guesses.get(annotation["id"]), config)
+            x, y, width, height = annotation["bbox"]
+            corners = torch.tensor([[x, y], [x + width, y + height]], dtype=torch.float32)
+            canvas, to_canvas = _canvas(image, corners.flatten(), crop_hw)
+            box = transform_points(corners[None] - 0.5, to_canvas)[0].flatten() + 0.5  # edges, not centres
+            moved = transform_points(torch.from_numpy(points)[None], to_canvas)[0]
+            labelled = torch.from_numpy(weights)
+            yield canvas, box, moved, labelled, labelled > 0
+
+
+def _empty_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
+    generator = torch.Generator().manual_seed(0)
+    for path in picture_paths(root / config.images, hold_out=config.hold_out):
+        image = read_rgb(path)
+        limit = torch.tensor((image.shape[2], image.shape[1]), dtype=torch.float32)
+        for _ in range(config.empty_crops):
+            size = limit.min() * (0.15 + 0.8 * torch.rand(1, generator=generator))
+            centre = limit * torch.rand(2, generator=generator)
+            half = size * torch.tensor((0.2 + 0.3 * float(torch.rand(1, generator=generator)), 0.5))
+            canvas, to_canvas = _canvas(image, torch.cat((centre - half, centre + half)), crop_hw)
+            corners = torch.stack((centre - half, centre + half))[None]
+            box = transform_points(corners - 0.5, to_canvas)[0].flatten() + 0.5
+            nothing = torch.zeros(NUM_KEYPOINTS)
+            yield canvas, box, nothing[:, None].expand(-1, 2).contiguous(), nothing + 1, nothing > 0
+
+
+def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tuple[int, int]) -> Crops:
+    """Decode all people of all datasets.
+
+    Args:
+        root: what the datasets' paths are relative to.
+        datasets: see `DatasetConfig`.
+        crop_hw: of the crops that will be cut from the canvases.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    samples: list[tuple[Tensor, ...]] = []
+    for config in datasets:
+        crops = _person_crops if config.annotations else _empty_crops
+        samples += list(crops(root, config, crop_hw)) * config.repeat
+    if not samples:
+        raise InputError(f"{root}: no labelled people in {', '.join(config.images for config in datasets)}")
+    return Crops(*(torch.stack(column) for column in zip(*samples, strict=True)))
+
+
+def _picture(image: Tensor, size: int) -> tuple[Tensor, float]:
+    """Shrink or enlarge a (3, H, W) picture to a long side of `size`, on a square canvas; also the factor."""
+    factor = size / max(image.shape[1:])
+    width, height = round(image.shape[2] * factor), round(image.shape[1] * factor)
+    method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    canvas = np.zeros((size, size, 3), np.uint8)
+    canvas[:height, :width] = cv2.resize(image.permute(1, 2, 0).numpy(), (width, height), interpolation=method)
+    return torch.from_numpy(canvas).permute(2, 0, 1).contiguous(), factor
+
+
+def _picture_labels(
+    annotations: list[dict[str, Any]], guesses: dict[int, np.ndarray], config: DatasetConfig, factor: float
+) -> dict[str, Tensor]:
+    boxes, crowd, points, weights = [], [], [], []
+    for annotation in annotations:
+        x, y, width, height = annotation["bbox"]
+        labels = person_labels(annotation, guesses.get(annotation["id"]), config)
+        boxes.append((x, y, x + width, y + height))
+        crowd.append(bool(annotation.get("iscrowd")))
+        points.append(labels[0])
+        weights.append(labels[1])
+    return {
+        "boxes": torch.tensor(boxes, dtype=torch.float32).view(-1, 4) * factor,
+        "crowd": torch.tensor(crowd, dtype=torch.bool),
+        "valid": ~torch.tensor(crowd, dtype=torch.bool),
+        "points": (torch.tensor(np.array(points, np.float32)).view(-1, NUM_KEYPOINTS, 2) + 0.5) * factor - 0.5,
+        "weights": torch.tensor(np.array(weights, np.float32)).view(-1, NUM_KEYPOINTS),
+    }
+
+
+def _pictures(root: Path, config: DatasetConfig, size: int) -> Iterator[dict[str, Tensor]]:
+    by_image = defaultdict(list)
+    guesses: dict[int, np.ndarray] = {}
+    if config.annotations:
+        dataset, guesses = _read_annotations(root, config)
+        for annotation in dataset["annotations"]:
+            by_image[annotation["image_id"]].append(annotation)
+        entries = [
+            (root / config.images / image["file_name"], by_image[image["id"]], image.get("all_persons_boxed", True))
+            for image in dataset["images"]
+        ]
+    else:
+        paths = picture_paths(root / config.images, hold_out=config.hold_out)
+        entries = [(path, [], True) for path in paths]
+    for path, annotations, complete in entries:
+        image = read_rgb(path)
+        canvas, factor = _picture(image, size)
+        labels = _picture_labels(annotations, guesses, config, factor)
+        labels["sizes_wh"] = torch.tensor((image.shape[2] * factor, image.shape[1] * factor))
+        yield {"canvases": canvas, "complete": torch.tensor(complete), **labels}
+
+
+def load_pictures(root: Path, datasets: tuple[DatasetConfig, ...], *, size: int = 512, people: int = 32) -> Pictures:
+    """Decode all pictures of all datasets.
+
+    Args:
+        root: what the datasets' paths are relative to.
+        datasets: see `DatasetConfig`.
+        size: side of the square canvases.
+        people: most people kept of one picture; the largest are.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    samples: list[dict[str, Tensor]] = []
+    for config in datasets:
+        samples += [_pad(sample, people) for sample in _pictures(root, config, size)] * config.repeat
+    if not samples:
+        raise InputError(f"{root}: no pictures in {', '.join(config.images for config in datasets)}")
+    return Pictures(*(torch.stack([sample[item.name] for sample in samples]) for item in fields(Pictures)))
+
+
+def _pad(sample: dict[str, Tensor], people: int) -> dict[str, Tensor]:
+    """Bring the per-person labels of one picture to `people` rows; too many people make it incomplete."""
+    boxes = sample["boxes"]
+    order = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).argsort(descending=True)[:people]
+    padded = dict(sample)
+    if len(boxes) > people:
+        padded["complete"] = torch.tensor(False)
+    for name in ("boxes", "valid", "crowd", "points", "weights"):
+        rows = sample[name][order]
+        filler = rows.new_zeros((people - len(rows), *rows.shape[1:]))
+        padded[name] = torch.cat((rows, filler))
+    return padded

@@ -1,0 +1,251 @@
+"""One training loop for every network: AdamW, warm-up and cosine, EMA, exact resume, JSON log.
+
+Data order and augmentation depend on the seed and the step alone, so a resumed run sees what an uninterrupted one
+would have seen.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from posecli.config import TrainConfig
+from posecli.errors import ConfigError, InputError, WeightsError
+from posecli.networks import ModelSpec
+from posecli.networks._mobilenet import MobileNetV2, load_folded
+from posecli.networks._weights import load_weights, save_weights
+from posecli.runtime import half_precision
+from posecli.training.tasks import Task
+
+Evaluate = Callable[[nn.Module], dict[str, float]]
+Report = Callable[[dict[str, Any]], None]
+
+_ORDER, _AUGMENT = 1_000_003, 7_919  # primes that keep the two streams of random numbers apart
+
+
+@dataclass
+class Run:
+    """A run's state: what a checkpoint holds."""
+
+    network: nn.Module
+    ema: nn.Module
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    samples: int = 0
+    seconds: float = 0.0
+    best: float = -1.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+def batch_index(step: int, *, samples: int, batch: int, seed: int) -> Tensor:
+    """Return the (batch,) sample numbers of a step: every epoch a permutation of its own, cut into batches."""
+    per_epoch = max(1, samples // batch)
+    epoch, place = divmod(step, per_epoch)
+    generator = torch.Generator().manual_seed(seed * _ORDER + epoch)
+    order = torch.randperm(samples, generator=generator)
+    return order[place * batch : (place + 1) * batch]
+
+
+def learning_rate(step: int, config: TrainConfig) -> float:
+    """Return the factor of the learning rate: linear warm-up, then a cosine to 1%."""
+    if step < config.warmup:
+        return (step + 1) / config.warmup
+    progress = (step - config.warmup) / max(1, config.steps - config.warmup)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def load_start(network: nn.Module, path: Path, spec: ModelSpec, images: Tensor) -> None:
+    """Start from weights of the same network, or from a folded MobileNet-v2.
+
+    Args:
+        network: changed in place.
+        path: .safetensors of the network, or a .pth dict `convs.N.weight`, `convs.N.bias` in forward order.
+        spec: the network's.
+        images: (N, 3, H, W) normalised inputs that calibrate the batch norms.
+
+    Raises:
+        WeightsError: the file is missing, damaged or fits neither.
+    """
+    if path.suffix == ".safetensors":
+        load_weights(network, path, name=spec.name)
+        return
+    trunk = getattr(network, "trunk", None)
+    if not isinstance(trunk, MobileNetV2):
+        raise WeightsError(f"{path}: {spec.name} has no MobileNet-v2 trunk to start from")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        count = sum(key.endswith(".weight") for key in state)
+        folded = [(state[f"convs.{n}.weight"].float(), state[f"convs.{n}.bias"].float()) for n in range(count)]
+        load_folded(trunk, folded, images.contiguous())
+    except (OSError, KeyError, ValueError, RuntimeError) as error:
+        raise WeightsError(f"{path}: no folded MobileNet-v2 ({error})") from error
+
+
+class Trainer:
+    """Trains one network with one task."""
+
+    def __init__(  # noqa: PLR0913 - what to train, on what, where
+        self, config: TrainConfig, spec: ModelSpec, task: Task, *, data: Path, folder: Path, device: torch.device
+    ) -> None:
+        self.config, self.spec, self.task, self.folder, self.device = config, spec, task, folder, device
+        self.checkpoint = folder / "checkpoint.pt"
+        if len(task) < config.batch:
+            raise InputError(f"{len(task)} samples are fewer than one batch of {config.batch}")
+        torch.manual_seed(config.seed)
+        network = spec.build().to(device=device, memory_format=torch.channels_last)
+        if config.init:
+            load_start(network, data / config.init, spec, self._batch(0, 64)["images"])
+        trunk = getattr(network, "trunk", None)
+        if isinstance(trunk, MobileNetV2):
+            trunk.freeze(config.frozen_blocks)
+        ema = spec.build().to(device=device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        ema.load_state_dict(network.state_dict())
+        self.run = Run(network, ema, self._optimizer(network))
+
+    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
+        """Group weights by trunk or not, and by decay (matrices) or not (biases, norms)."""
+        config, groups = self.config, []
+        trained = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
+        for trunk in (False, True):
+            for decays in (False, True):
+                weights = [w for name, w in trained if name.startswith("trunk.") == trunk and (w.dim() > 1) == decays]
+                rate = config.learning_rate * (config.trunk_rate if trunk else 1.0)
+                decay = config.weight_decay if decays else 0.0
+                if weights:
+                    groups.append({"params": weights, "lr": rate, "rate": rate, "weight_decay": decay})
+        return torch.optim.AdamW(groups)
+
+    def _batch(self, step: int, size: int | None = None) -> dict[str, Tensor]:
+        config = self.config
+        size = min(size or config.batch, len(self.task))
+        index = batch_index(step, samples=len(self.task), batch=size, seed=config.seed)
+        generator = torch.Generator().manual_seed(config.seed * _ORDER + step * _AUGMENT)
+        small = config.small_hw is not None and step < config.small_until * config.steps
+        hw = config.small_hw if small and config.small_hw else config.input_hw
+        return self.task.batch(index, generator, hw)
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint.
+
+        Raises:
+            ConfigError: there is none, or it was made with another configuration.
+        """
+        if not self.checkpoint.is_file():
+            raise ConfigError(f"{self.checkpoint}: no checkpoint to resume; leave --resume out to start")
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        if state["config"] != _plain(self.config):
+            changed = [key for key, value in _plain(self.config).items() if state["config"].get(key) != value]
+            raise ConfigError(f"{self.checkpoint}: made with another configuration ({', '.join(changed)} differ)")
+        run = self.run
+        run.network.load_state_dict(state["network"])
+        run.ema.load_state_dict(state["ema"])
+        run.optimizer.load_state_dict(state["optimizer"])
+        for name in ("step", "samples", "seconds", "best", "history"):
+            setattr(run, name, state[name])
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        run = self.run
+        state = {name: getattr(run, name) for name in ("step", "samples", "seconds", "best", "history")}
+        state |= {name: getattr(run, name).state_dict() for name in ("network", "ema", "optimizer")}
+        state["config"] = _plain(self.config)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        temporary = self.checkpoint.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(self.checkpoint)
+
+    def export(self, path: Path, **metadata: str) -> None:
+        """Write the averaged weights as safetensors."""
+        run = self.run
+        facts = {"network": self.spec.name, "step": str(run.step), "samples": str(run.samples)}
+        save_weights(run.ema, path, {**facts, "config": json.dumps(asdict(self.config)), **metadata})
+
+    def fit(self, *, evaluate: Evaluate | None, report: Report) -> None:
+        """Train to the last step.
+
+        Args:
+            evaluate: measures the averaged network; its "score" decides which weights are kept as best.
+            report: gets every log record.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1))
+        run, config = self.run, self.config
+        started = saved = evaluated = time.monotonic()
+        before = run.seconds
+        while run.step < config.steps:
+            losses = self._step()
+            now = time.monotonic()
+            run.seconds = before + now - started
+            if run.step % 20 == 0 or run.step == config.steps:
+                self._log({"losses": {name: round(float(value), 5) for name, value in losses.items()}}, report)
+            if now - saved > 60 * config.checkpoint_minutes:
+                self.save()
+                saved = now
+            if evaluate and (now - evaluated > 60 * config.eval_minutes or run.step == config.steps):
+                self._evaluate(evaluate, report)
+                evaluated = time.monotonic()
+        self.save()
+        self.export(self.folder / "last.safetensors")
+
+    def _step(self) -> dict[str, Tensor]:
+        run, config = self.run, self.config
+        factor = learning_rate(run.step, config)
+        for group in run.optimizer.param_groups:
+            group["lr"] = group["rate"] * factor
+        batch = self._batch(run.step)
+        run.network.train()
+        with half_precision(self.device, enabled=config.half):
+            losses = self.task.losses(run.network, batch)
+        total = torch.stack(list(losses.values())).sum()
+        run.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        norm = nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
+        if not torch.isfinite(norm):
+            raise RuntimeError(f"step {run.step}: the gradient is not finite; losses {losses}")
+        run.optimizer.step()
+        run.step += 1
+        run.samples += len(batch["images"])
+        self._average()
+        return losses
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Move the averaged weights; early on they follow faster. Statistics of batch norms are averaged too."""
+        keep = min(self.config.ema, (1 + self.run.step) / (10 + self.run.step))
+        pairs = list(zip(self.run.ema.state_dict().values(), self.run.network.state_dict().values(), strict=True))
+        floats = [(old, new) for old, new in pairs if old.is_floating_point()]
+        torch._foreach_lerp_([old for old, _ in floats], [new for _, new in floats], 1 - keep)
+
+    def _evaluate(self, evaluate: Evaluate, report: Report) -> None:
+        self.run.ema.eval()
+        scores = evaluate(self.run.ema)
+        if scores.get("score", 0.0) > self.run.best:
+            self.run.best = scores["score"]
+            self.export(self.folder / "best.safetensors", **{key: f"{value:.4f}" for key, value in scores.items()})
+        self._log({"scores": scores}, report)
+
+    def _log(self, record: dict[str, Any], report: Report) -> None:
+        run = self.run
+        speed = run.samples / max(1e-9, run.seconds)
+        left = (self.config.steps - run.step) * self.config.batch / max(1e-9, speed)
+        facts = {"step": run.step, "samples": run.samples, "seconds": round(run.seconds), "eta_s": round(left)}
+        record = {**facts, **record}
+        if "scores" in record:
+            run.history.append(record)
+        with (self.folder / "log.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        report(record)
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """Return the configuration as JSON would read it back, so that saved and given ones compare."""
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(config)))
+    return plain

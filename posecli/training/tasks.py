@@ -1,0 +1,241 @@
+"""What differs between training a refiner and a proposer: the batch and its loss. The loop knows neither."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from posecli.config import TrainConfig
+from posecli.errors import ConfigError
+from posecli.geometry.affine import crop_matrices, invert, transform_points, warp
+from posecli.geometry.boxes import area, clip
+from posecli.geometry.heatmaps import HeatmapCodec
+from posecli.geometry.paf import encode as encode_pafs
+from posecli.networks import ModelSpec
+from posecli.networks.detposenet import RawProposals, cell_centres
+from posecli.skeleton import EDGES, MIRROR
+from posecli.training.augment import (
+    CropAugment,
+    chance,
+    change_colour,
+    half_body_boxes,
+    jitter_boxes,
+    mask_keypoints,
+    mirror_x,
+    uniform,
+)
+from posecli.training.data import Crops, Pictures, load_crops, load_pictures
+from posecli.training.losses import detection_loss, heatmap_loss, map_loss
+
+Batch = dict[str, Tensor]
+
+
+class Task(Protocol):
+    """One way to train: where batches come from and what they cost."""
+
+    def __len__(self) -> int:
+        """Count the samples of an epoch."""
+
+    def batch(self, index: Tensor, generator: torch.Generator, hw: tuple[int, int]) -> Batch:
+        """Augment the samples `index` into one batch on the device, its `images` normalised."""
+
+    def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Return named scalars whose sum is to be minimised."""
+
+
+def make_task(config: TrainConfig, spec: ModelSpec, data: Path, device: torch.device) -> Task:
+    """Load the data for a network's kind.
+
+    Raises:
+        ConfigError: an augmentation that does not exist.
+        InputError: data missing or damaged.
+    """
+    known = {item.name for item in fields(CropAugment)}
+    if unknown := config.augment.keys() - known:
+        raise ConfigError(f"unknown augmentation {min(unknown)!r}; choose from {', '.join(sorted(known))}")
+    if spec.kind == "refiner":
+        augment = CropAugment(**config.augment)
+        return RefinerTask(config, spec, load_crops(data, config.datasets, crop_hw=spec.input_hw), augment, device)
+    augment = replace(CropAugment(scale=0.0, mask=0.0), **config.augment)
+    return ProposerTask(config, spec, load_pictures(data, config.datasets), augment, device)
+
+
+def _normalise(images: Tensor, spec: ModelSpec) -> Tensor:
+    mean, std = images.new_tensor(spec.mean), images.new_tensor(spec.std)
+    return ((images - mean[:, None, None]) / std[:, None, None]).to(memory_format=torch.channels_last)
+
+
+class RefinerTask:
+    """Crops of people, heatmaps at every scale."""
+
+    def __init__(
+        self, config: TrainConfig, spec: ModelSpec, crops: Crops, augment: CropAugment, device: torch.device
+    ) -> None:
+        self.loss, self.spec, self.augment, self.device = config.loss, spec, augment, device
+        self.crops = Crops(*(getattr(crops, item.name).to(device) for item in fields(Crops)))
+        self.mirror = torch.tensor(MIRROR, device=device)
+
+    def __len__(self) -> int:
+        """Count the crops."""
+        return len(self.crops.boxes)
+
+    def batch(self, index: Tensor, generator: torch.Generator, hw: tuple[int, int]) -> Batch:
+        """Cut crops from canvases with random windows, then colour and keypoint masking."""
+        index = index.to(self.device)
+        crops, augment = self.crops, self.augment
+        points, weights, present = crops.points[index], crops.weights[index], crops.present[index]
+        boxes = half_body_boxes(crops.boxes[index], points, present, generator, augment.half_body)
+        windows, rotation = jitter_boxes(boxes, generator, augment, aspect=hw[1] / hw[0], margin=1.25)
+        matrices = crop_matrices(windows, crop_hw=hw, rotation=rotation)
+        flipped = chance(generator, len(index), augment.flip, boxes)
+        matrices = mirror_x(matrices, flipped, hw[1])
+        images = warp(crops.canvases[index].float().div_(255), matrices, crop_hw=hw)
+        points = transform_points(points, invert(matrices))
+        points, weights, present = (
+            torch.where(flipped.view(-1, *[1] * (value.dim() - 1)), value[:, self.mirror], value)
+            for value in (points, weights, present)
+        )
+        inside = ((points >= 0) & (points <= points.new_tensor((hw[1] - 1, hw[0] - 1)))).all(-1)
+        weights = weights * (inside | ~present)
+        images = change_colour(images, generator, strength=augment.colour, grey=augment.grey)
+        if augment.mask:
+            images = mask_keypoints(images, points, present & inside, generator, rate=augment.mask)
+        return {"images": _normalise(images, self.spec), "points": points, "weights": weights, "present": present}
+
+    def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """Multi-scale supervision, Eq. (1): every stage against the heatmaps of its own scale."""
+        stages, total = network(batch["images"]), {}
+        height = batch["images"].shape[-2]
+        for number, heatmaps in enumerate(stages):
+            last = number == len(stages) - 1
+            stride = height // heatmaps.shape[-2]
+            codec = self._codec_at(stride)
+            target = codec.encode(batch["points"], heatmap_hw=(heatmaps.shape[-2], heatmaps.shape[-1]))
+            target = target * batch["present"][..., None, None]
+            loss = heatmap_loss(
+                heatmaps.float(),
+                target,
+                batch["weights"],
+                structure=self.loss.structure,
+                location=self.loss.location,
+                top=self.loss.hardest if last else 0,
+            )
+            total[f"stage{number}"] = loss if last else self.loss.coarse_scale * loss
+        return total
+
+    def _codec_at(self, stride: int) -> HeatmapCodec:
+        """Coarser scales get a narrower Gaussian in cells, which is a wider one in pixels: coarse to fine."""
+        own = self.spec.codec
+        sigma = max(1.0, own.heatmap_sigma * (own.stride / stride) ** 0.5)
+        return replace(own, stride=stride, heatmap_sigma=sigma)
+
+
+class ProposerTask:
+    """Whole pictures: boxes, heatmaps and PAFs."""
+
+    def __init__(
+        self, config: TrainConfig, spec: ModelSpec, pictures: Pictures, augment: CropAugment, device: torch.device
+    ) -> None:
+        self.loss, self.spec, self.augment, self.device = config.loss, spec, augment, device
+        self.pictures = Pictures(*(getattr(pictures, item.name).to(device) for item in fields(Pictures)))
+        self.mirror = torch.tensor(MIRROR, device=device)
+
+    def __len__(self) -> int:
+        """Count the pictures."""
+        return len(self.pictures.canvases)
+
+    def batch(self, index: Tensor, generator: torch.Generator, hw: tuple[int, int]) -> Batch:
+        """Show a random square of each picture at a random zoom."""
+        index = index.to(self.device)
+        pictures = self.pictures
+        matrices = self._windows(index, generator, hw)
+        images = warp(pictures.canvases[index].float().div_(255), matrices, crop_hw=hw)
+        images = change_colour(images, generator, strength=self.augment.colour, grey=self.augment.grey)
+        to_crop = invert(matrices)
+        points, weights = pictures.points[index], pictures.weights[index]
+        people = points.shape[1]
+        points = transform_points(points.flatten(1, 2), to_crop).unflatten(1, (people, -1))
+        flipped = matrices[:, 0, 0] < 0
+        points = torch.where(flipped[:, None, None, None], points[:, :, self.mirror], points)
+        weights = torch.where(flipped[:, None, None], weights[:, :, self.mirror], weights)
+        inside = ((points >= 0) & (points <= points.new_tensor((hw[1] - 1, hw[0] - 1)))).all(-1)
+        corners = pictures.boxes[index].view(len(index), -1, 2)
+        corners = (transform_points(corners - 0.5, to_crop) + 0.5).view(len(index), people, 2, 2)
+        whole = torch.cat((corners.amin(2), corners.amax(2)), dim=-1)
+        boxes = clip(whole, width=hw[1], height=hw[0])
+        shown = area(boxes) / area(whole).clamp(min=1e-6)
+        big = (boxes[..., 2:] - boxes[..., :2]).amin(-1) > 3
+        valid, crowd = pictures.valid[index], pictures.crowd[index]
+        return {
+            "images": _normalise(images, self.spec),
+            "boxes": boxes,
+            "valid": valid & (shown > 0.35) & big,
+            "unknown": (valid & ~((shown > 0.35) & big) & (shown > 0.02)) | crowd,
+            "points": points,
+            "weights": weights * inside * valid[..., None],
+            "complete": pictures.complete[index],
+        }
+
+    def _windows(self, index: Tensor, generator: torch.Generator, hw: tuple[int, int]) -> Tensor:
+        """Choose zoom and place: half of the time about the whole picture, half of the time closer or farther."""
+        pictures, count = self.pictures, len(index)
+        like = pictures.boxes
+        sizes = pictures.sizes_wh[index]
+        fit = sizes.amax(1) / max(hw)  # canvas pixels per input pixel when the whole picture is shown
+        zoom = torch.exp(uniform(generator, (count,), -0.75, 0.3, like))  # < 1: closer
+        pixels = (fit * zoom)[:, None] * like.new_tensor((hw[1], hw[0]))
+        slack = (sizes - pixels).abs() / 2 + 0.1 * pixels
+        centre = sizes / 2 + slack * uniform(generator, (count, 2), -1, 1, like)
+        windows = torch.cat((centre - pixels / 2, centre + pixels / 2), dim=1)
+        matrices = crop_matrices(windows, crop_hw=hw)
+        return mirror_x(matrices, chance(generator, count, self.augment.flip, like), hw[1])
+
+    def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
+        """L_det + L_kpt of section III-A."""
+        raw: RawProposals = network(batch["images"])
+        hw = (batch["images"].shape[-2], batch["images"].shape[-1])
+        cells = cell_centres(*hw, device=batch["images"].device)
+        ignore = _inside_any(cells[0], batch["boxes"], batch["unknown"]) | ~batch["complete"][:, None]
+        score, box = detection_loss(raw, batch["boxes"], batch["valid"], ignore, cells)
+        heatmaps, pafs, mask = self._map_targets(batch, (raw.heatmaps.shape[-2], raw.heatmaps.shape[-1]))
+        return {
+            "score": score,
+            "box": self.loss.box * box,
+            "heatmaps": self.loss.heatmaps * map_loss(raw.heatmaps.float(), heatmaps, _seen(mask, heatmaps)),
+            "pafs": self.loss.pafs * map_loss(raw.pafs.float(), pafs, _seen(mask, pafs)),
+        }
+
+    def _map_targets(self, batch: Batch, map_hw: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+        """Draw heatmaps (B, K, h, w), PAFs (B, 2 L, h, w) and the (B, 1, h, w) cells whose truth is known."""
+        codec, weights = self.spec.codec, batch["weights"]
+        heatmaps = torch.stack(
+            [
+                (codec.encode(points, heatmap_hw=map_hw) * (weight > 0)[..., None, None]).amax(0)
+                for points, weight in zip(batch["points"], weights, strict=True)
+            ]
+        )
+        pafs = encode_pafs(codec.to_cells(batch["points"]), weights > 0, edges=EDGES, map_hw=map_hw)
+        y = torch.arange(map_hw[0], device=weights.device) * codec.stride + codec.stride / 2
+        x = torch.arange(map_hw[1], device=weights.device) * codec.stride + codec.stride / 2
+        cells = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(-1, 2)
+        # people (or crowds) without labelled keypoints: their cells say nothing
+        unlabelled = (batch["valid"] | batch["unknown"]) & (weights.sum(-1) == 0)
+        unknown = _inside_any(cells, batch["boxes"], unlabelled) | ~batch["complete"][:, None]
+        return heatmaps, pafs, (~unknown).view(-1, 1, *map_hw).float()
+
+
+def _inside_any(points: Tensor, boxes: Tensor, active: Tensor) -> Tensor:
+    """Return (B, A) bool: point a of (A, 2) lies in one of the active boxes (B, G, 4) of row b."""
+    inside = (points[:, None] > boxes[:, None, :, :2]) & (points[:, None] < boxes[:, None, :, 2:])
+    return (inside.all(-1) & active[:, None]).any(-1)
+
+
+def _seen(mask: Tensor, target: Tensor) -> Tensor:
+    """A cell with a drawn target is known even where the rest is not."""
+    return torch.maximum(mask, (target.abs() > 0.05).to(mask))
+
+
