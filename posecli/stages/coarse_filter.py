@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from posecli.config import FilterConfig
-from posecli.geometry.boxes import area, around_points, clip, hard_nms, pairwise_iou
+from posecli.geometry.boxes import area, around_points, clip, hard_nms, intersection, pairwise_iou
 from posecli.geometry.oks import keypoint_similarity
 from posecli.geometry.paf import find_peaks, group_people
 from posecli.records import Candidates, Proposals, Rejection
@@ -27,6 +27,7 @@ _MAX_PEAKS = 30  # per keypoint
 _MIN_SHARED = 3  # common keypoints from which two poses can be compared
 _MIN_COVERAGE = 0.7  # of a pose's score inside a box, for the pose to lie in it
 _MIN_FIT = 0.1  # coverage x IoU of a pose's own box, for the pose to be the box's person
+_MIN_CONTAINED = 0.8  # of a box's area in another one, for it to show a part of that one's person
 _BOX_SLACK = 0.05  # keypoints count as inside a little beyond the box's edges, as a fraction of its size
 # From keypoints to a person's box, in units of the square root of the keypoints' extent: left, top, right, bottom.
 # Medians over COCO's people with six and more labelled keypoints (IoU with the labelled box .75 on average).
@@ -190,12 +191,19 @@ def _similarity(boxes1: Tensor, poses1: _CoarsePoses, boxes2: Tensor, poses2: _C
 
 
 def _twins(boxes: Tensor, poses: _CoarsePoses, config: FilterConfig) -> list[list[bool]]:
-    """Say which proposals are one person: by OKS over common keypoints, by IoU where there are too few of them."""
+    """Say which proposal (row) is the same person as which better one (column).
+
+    OKS over the common keypoints decides. Where there are too few of them, the boxes do: both about the same, or the
+    first lies in the other and shows nothing but a part of that one's pose.
+    """
     similarity, shared = _similarity(boxes, poses, boxes, poses)
     num_shared = shared.sum(dim=-1)  # (P, P)
     oks = (similarity * shared).sum(dim=-1) / num_shared.clamp(min=1)
     same_box = pairwise_iou(boxes, boxes) > config.same_box_iou
-    return torch.where(num_shared >= _MIN_SHARED, oks > config.same_pose_oks, same_box).tolist()
+    contained = intersection(boxes, boxes) / area(boxes).clamp(min=1)[:, None] > _MIN_CONTAINED
+    foreign = (_inside(poses.keypoints, boxes) & (poses.scores > 0)).sum(dim=-1)
+    part = contained & (foreign >= _MIN_SHARED) & (poses.num_found < _MIN_SHARED)[:, None]
+    return torch.where(num_shared >= _MIN_SHARED, oks > config.same_pose_oks, same_box | part).tolist()
 
 
 def _move_second_boxes(accepted: Candidates, config: FilterConfig, image_wh: tuple[int, int]) -> Candidates:

@@ -1,0 +1,70 @@
+import pytest
+import torch
+
+from posecli.config import MergeConfig
+from posecli.records import Candidates
+from posecli.stages.merge import merge, pose_scores
+
+
+def candidates(box_scores, lefts):
+    count = len(box_scores)
+    boxes = torch.tensor([[left, 0.0, left + 50.0, 100.0] for left in lefts]).view(-1, 4)
+    origins = ("proposal", "bottom_up", "second_in_box")[:count]
+    return Candidates(boxes, torch.tensor(box_scores), torch.zeros(count, 17, 2), torch.zeros(count, 17), origins)
+
+
+def poses_at(lefts, seed=0):
+    shape = torch.rand(17, 2, generator=torch.Generator().manual_seed(seed)) * torch.tensor([50.0, 100.0])
+    return torch.stack([shape + torch.tensor([left, 0.0]) for left in lefts])
+
+
+def test_score_is_box_score_times_mean_of_counted_keypoints():
+    keypoint_scores = torch.tensor([[0.1, 0.5, 0.9], [0.1, 0.05, 0.0]])
+
+    scores = pose_scores(torch.tensor([0.5, 1.0]), keypoint_scores, min_keypoint_score=0.2)
+
+    torch.testing.assert_close(scores, torch.tensor([0.5 * 0.7, 0.05]))
+
+
+def test_people_come_best_first_with_their_boxes_and_origins():
+    people = candidates([0.5, 0.9, 0.7], [0, 200, 400])
+
+    poses = merge(people, poses_at([0, 200, 400]), torch.full((3, 17), 0.8), MergeConfig())
+
+    assert poses.scores.tolist() == pytest.approx([0.72, 0.56, 0.4])
+    assert poses.boxes[:, 0].tolist() == [200, 400, 0]
+    assert poses.origins == ("bottom_up", "second_in_box", "proposal")
+
+
+def test_same_pose_twice_keeps_the_better():
+    people = candidates([0.5, 0.9], [0, 5])
+
+    poses = merge(people, poses_at([0, 0]) + 0.1, torch.full((2, 17), 0.8), MergeConfig())
+
+    assert poses.boxes[:, 0].tolist() == [5]
+
+
+def test_low_scores_are_not_written():
+    people = candidates([0.5, 0.9], [0, 200])
+
+    poses = merge(people, poses_at([0, 200]), torch.full((2, 17), 0.8), MergeConfig(min_score=0.5))
+
+    assert poses.scores.tolist() == pytest.approx([0.72])
+
+
+def test_scores_stay_in_range_whatever_the_network_says():
+    wild = torch.full((1, 17), 3.0)
+    wild[0, :3] = torch.tensor([float("nan"), -1.0, float("inf")])
+
+    poses = merge(candidates([1.0], [0]), poses_at([0]), wild, MergeConfig())
+
+    assert ((poses.keypoint_scores >= 0) & (poses.keypoint_scores <= 1)).all()
+    assert poses.scores.tolist() == pytest.approx([1.0])
+
+
+def test_nobody_stays_nobody():
+    poses = merge(candidates([], []), torch.zeros(0, 17, 2), torch.zeros(0, 17), MergeConfig())
+
+    assert len(poses) == 0
+    assert poses.keypoints.shape == (0, 17, 2)
+    assert poses.origins == ()
