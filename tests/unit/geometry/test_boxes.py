@@ -1,0 +1,87 @@
+import pytest
+import torch
+
+from posecli.geometry import boxes
+
+
+def random_boxes(count, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 60
+    return torch.cat((corner, corner + 1 + torch.rand(count, 2, generator=generator, dtype=torch.float64) * 60), dim=1)
+
+
+def slow_iou(one, other):
+    width = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    height = max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    both = width * height
+    return both / ((one[2] - one[0]) * (one[3] - one[1]) + (other[2] - other[0]) * (other[3] - other[1]) - both)
+
+
+def test_xywh_undoes_xyxy():
+    expected = random_boxes(20)
+
+    torch.testing.assert_close(boxes.xywh_to_xyxy(boxes.xyxy_to_xywh(expected)), expected, rtol=0, atol=1e-12)
+
+
+def test_iou_agrees_with_a_slow_loop():
+    one, other = random_boxes(12), random_boxes(9, seed=1)
+
+    expected = torch.tensor([[slow_iou(a, b) for b in other.tolist()] for a in one.tolist()], dtype=torch.float64)
+
+    torch.testing.assert_close(boxes.pairwise_iou(one, other), expected, rtol=0, atol=1e-12)
+
+
+def test_inverted_and_empty_boxes_have_no_area():
+    assert boxes.area(torch.tensor([[5.0, 5.0, 3.0, 9.0], [2.0, 2.0, 2.0, 2.0]])).tolist() == [0, 0]
+
+
+def test_generalized_iou_is_iou_inside_the_hull_and_negative_far_away():
+    one = torch.tensor([[0.0, 0.0, 10.0, 10.0]]).expand(3, 4)
+    other = torch.tensor([[0.0, 0.0, 10.0, 10.0], [0.0, 0.0, 10.0, 5.0], [90.0, 0.0, 100.0, 10.0]])
+
+    torch.testing.assert_close(boxes.generalized_iou(one, other), torch.tensor([1.0, 0.5, -0.8]))
+
+
+@pytest.mark.parametrize("max_iou", [0.0, 0.3, 0.6, 1.0])
+def test_hard_nms_agrees_with_a_slow_loop(max_iou):
+    some = random_boxes(50)
+    scores = torch.rand(50, generator=torch.Generator().manual_seed(2))
+    left, expected = sorted(range(50), key=lambda index: -scores[index]), []
+    while left:
+        best = left.pop(0)
+        expected.append(best)
+        left = [index for index in left if slow_iou(some[best].tolist(), some[index].tolist()) <= max_iou]
+
+    assert boxes.hard_nms(some, scores, max_iou=max_iou).tolist() == expected
+
+
+def test_hard_nms_of_nothing_is_nothing():
+    kept = boxes.hard_nms(torch.zeros(0, 4), torch.zeros(0), max_iou=0.5)
+
+    assert kept.shape == (0,)
+    assert kept.dtype == torch.int64
+
+
+def test_fit_aspect_contains_the_box_and_has_the_aspect():
+    some = random_boxes(30)
+
+    grown = boxes.fit_aspect(some, aspect=0.75, margin=1.25)
+
+    size_wh = grown[:, 2:] - grown[:, :2]
+    torch.testing.assert_close(size_wh[:, 0] / size_wh[:, 1], torch.full((30,), 0.75, dtype=torch.float64))
+    torch.testing.assert_close(grown[:, :2] + grown[:, 2:], some[:, :2] + some[:, 2:])
+    tight = size_wh / 1.25 / (some[:, 2:] - some[:, :2])
+    torch.testing.assert_close(tight.amin(dim=1), torch.ones(30, dtype=torch.float64))
+
+
+def test_clip_ends_at_the_image():
+    clipped = boxes.clip(torch.tensor([[-5.0, 3.0, 90.0, 99.0]]), width=64, height=48)
+
+    assert clipped.tolist() == [[0, 3, 64, 48]]
+
+
+def test_around_points_looks_at_valid_points_only():
+    points = torch.tensor([[[1.0, 9.0], [4.0, 2.0], [-99.0, 999.0]], [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]]])
+    valid = torch.tensor([[True, True, False], [False, False, False]])
+
+    assert boxes.around_points(points, valid).tolist() == [[1, 2, 4, 9], [0, 0, 0, 0]]

@@ -1,0 +1,99 @@
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from posecli.geometry.heatmaps import HeatmapCodec, flip_merge, gaussian_blur
+from posecli.skeleton import MIRROR
+
+
+def random_points(low, high, count=500):
+    generator = torch.Generator().manual_seed(0)
+    return low + torch.rand(1, count, 2, generator=generator) * (torch.tensor(high) - low)
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("blur", [0, 11])
+def test_decode_undoes_encode_within_a_quarter_pixel(stride, centred, blur):
+    codec = HeatmapCodec(stride=stride, heatmap_sigma=2.0, centred=centred, blur=blur)
+    margin = 8.0 * stride  # blurring near the border moves the peak
+    points = random_points(margin, [64.0 * stride - margin, 48.0 * stride - margin])
+
+    decoded, scores = codec.decode(codec.encode(points, heatmap_hw=(48, 64)))
+
+    torch.testing.assert_close(decoded, points, rtol=0, atol=0.25)
+    assert (scores > 0.9).all()
+
+
+def test_unrefined_decoding_is_the_nearest_cell():
+    codec = HeatmapCodec(subpixel="none")
+    points = random_points(0, [255.0, 191.0])
+
+    decoded, _ = codec.decode(codec.encode(points, heatmap_hw=(48, 64)))
+
+    torch.testing.assert_close(decoded, points, rtol=0, atol=2.001)
+
+
+def test_points_survive_up_to_the_border_cells():
+    codec = HeatmapCodec()
+    points = torch.tensor([[[1.5, 1.5], [253.5, 1.5], [1.5, 189.5], [253.5, 189.5]]])
+
+    decoded, _ = codec.decode(codec.encode(points, heatmap_hw=(48, 64)))
+
+    torch.testing.assert_close(decoded, points, rtol=0, atol=0.01)
+
+
+def test_cells_and_pixels_are_inverse():
+    codec = HeatmapCodec(stride=4)
+
+    assert codec.to_pixels(torch.tensor([[0.0, 1.0]])).tolist() == [[1.5, 5.5]]
+    torch.testing.assert_close(
+        codec.to_cells(codec.to_pixels(random_points(0, [99.0, 99.0]))), random_points(0, [99.0, 99.0])
+    )
+
+
+def test_point_far_outside_leaves_nothing():
+    assert HeatmapCodec().encode(torch.tensor([[[-500.0, 20.0]]]), heatmap_hw=(48, 64)).max() < 1e-6
+
+
+@pytest.mark.parametrize("value", [0.0, float("nan"), float("inf"), -1.0])
+def test_flat_or_broken_heatmap_scores_nothing_and_stays_finite(value):
+    points, scores = HeatmapCodec().decode(torch.full((1, 17, 48, 64), value))
+
+    assert torch.isfinite(points).all()
+    assert (scores == 0).all()
+
+
+def test_batch_shapes_pass_through():
+    codec = HeatmapCodec()
+    heatmaps = codec.encode(torch.rand(2, 3, 17, 2) * 100, heatmap_hw=(48, 64))
+
+    points, scores = codec.decode(heatmaps)
+
+    assert heatmaps.shape == (2, 3, 17, 48, 64)
+    assert (points.shape, scores.shape) == ((2, 3, 17, 2), (2, 3, 17))
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 11, 17])
+def test_blur_is_opencvs_in_the_interior(kernel):
+    maps = np.random.default_rng(0).random((40, 50))
+
+    blurred = gaussian_blur(torch.from_numpy(maps)[None], kernel)[0]
+
+    expected = torch.from_numpy(cv2.GaussianBlur(maps, (kernel, kernel), 0))
+    inner = slice(kernel, -kernel)  # OpenCV mirrors at the border, we pad with zeros
+    # OpenCV has fixed binomial kernels for 3 and 5 taps, a little off the Gaussian
+    atol = 0.02 if kernel <= 7 else 1e-9
+    torch.testing.assert_close(blurred[inner, inner], expected[inner, inner], rtol=0, atol=atol)
+
+
+def test_flip_merge_of_the_mirrored_maps_is_the_maps():
+    heatmaps = torch.rand(2, 17, 48, 36)
+    mirrored = heatmaps.flip(-1)[:, list(MIRROR)]
+
+    torch.testing.assert_close(flip_merge(heatmaps, mirrored, MIRROR), heatmaps)
+
+
+def test_mirror_twice_is_the_same_keypoint():
+    assert [MIRROR[MIRROR[index]] for index in range(17)] == list(range(17))
