@@ -65,5 +65,7 @@ def keypoint_similarity(keypoints1: Tensor, keypoints2: Tensor, *, area: Tensor,
     Returns:
         (N, M, K) float in [0, 1].
     """
-    squared = (keypoints1[:, None] - keypoints2).square().sum(dim=-1)
+    x1, y1 = keypoints1[:, None].unbind(-1)
+    x2, y2 = keypoints2.unbind(-1)
+    squared = (x1 - x2).square() + (y1 - y2).square()  # (N, M, K); several times faster than a sum over two
     return torch.exp(-squared / (2 * area[..., None] * (2 * sigmas).square()))

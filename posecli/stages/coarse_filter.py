@@ -167,27 +167,27 @@ def _accept(boxes: Tensor, box_scores: Tensor, poses: _CoarsePoses, config: Filt
     """Go through the proposals, best first, and drop those without a pose and those whose pose is there already."""
     num_found = poses.num_found.tolist()
     enough = (poses.num_found >= config.min_coarse_keypoints) | (box_scores >= config.confident_box_score)
-    twins = _twins(boxes, poses, config)
-    kept: list[int] = []
-    rejections: list[Rejection] = []
-    for candidate, supported in enumerate(enough.tolist()):
-        if not supported:
-            rejections.append(_reject(boxes, box_scores, candidate, "too_few_keypoints", num_found[candidate]))
-        elif any(twins[candidate][better] for better in kept):
-            rejections.append(_reject(boxes, box_scores, candidate, "same_pose", num_found[candidate]))
+    supported = enough.nonzero().squeeze(1)
+    twins = _twins(boxes[supported], poses[supported], config)
+    kept: list[int] = []  # positions in `supported`
+    reasons = dict.fromkeys((~enough).nonzero().squeeze(1).tolist(), "too_few_keypoints")
+    for position, index in enumerate(supported.tolist()):
+        if any(twins[position][better] for better in kept):
+            reasons[index] = "same_pose"
         else:
-            kept.append(candidate)
-    index = torch.tensor(kept, dtype=torch.int64)
-    chosen, origins = poses[index], ("proposal",) * len(kept)
-    return Candidates(boxes[index], box_scores[index], chosen.keypoints, chosen.scores, origins, tuple(rejections))
+            kept.append(position)
+    rejections = [_reject(boxes, box_scores, index, why, num_found[index]) for index, why in sorted(reasons.items())]
+    chosen = supported[torch.tensor(kept, dtype=torch.int64)]
+    likely, origins = poses[chosen], ("proposal",) * len(kept)
+    return Candidates(boxes[chosen], box_scores[chosen], likely.keypoints, likely.scores, origins, tuple(rejections))
 
 
 def _similarity(boxes1: Tensor, poses1: _CoarsePoses, boxes2: Tensor, poses2: _CoarsePoses) -> tuple[Tensor, Tensor]:
-    """Return (N, M, K) keypoint similarities, by the smaller box's area, and (N, M, K) which keypoints both have."""
+    """Return (N, M, K) keypoint similarities, by the smaller box's area, and (N, M, K) 1 where both have it, else 0."""
     size = torch.minimum(area(boxes1)[:, None], area(boxes2)).clamp(min=1)
     sigmas = boxes1.new_tensor(OKS_SIGMAS)
     similarity = keypoint_similarity(poses1.keypoints, poses2.keypoints, area=size, sigmas=sigmas)
-    return similarity, (poses1.scores > 0)[:, None] & (poses2.scores > 0)
+    return similarity, (poses1.scores > 0).float()[:, None] * (poses2.scores > 0).float()
 
 
 def _twins(boxes: Tensor, poses: _CoarsePoses, config: FilterConfig) -> list[list[bool]]:
@@ -199,11 +199,12 @@ def _twins(boxes: Tensor, poses: _CoarsePoses, config: FilterConfig) -> list[lis
     similarity, shared = _similarity(boxes, poses, boxes, poses)
     num_shared = shared.sum(dim=-1)  # (P, P)
     oks = (similarity * shared).sum(dim=-1) / num_shared.clamp(min=1)
-    same_box = pairwise_iou(boxes, boxes) > config.same_box_iou
-    contained = intersection(boxes, boxes) / area(boxes).clamp(min=1)[:, None] > _MIN_CONTAINED
-    foreign = (_inside(poses.keypoints, boxes) & (poses.scores > 0)).sum(dim=-1)
-    part = contained & (foreign >= _MIN_SHARED) & (poses.num_found < _MIN_SHARED)[:, None]
-    return torch.where(num_shared >= _MIN_SHARED, oks > config.same_pose_oks, same_box | part).tolist()
+    similar = pairwise_iou(boxes, boxes) > config.same_box_iou
+    few = (poses.num_found < _MIN_SHARED).nonzero().squeeze(1)
+    contained = intersection(boxes[few], boxes) > _MIN_CONTAINED * area(boxes[few])[:, None]
+    foreign = (_inside(poses.keypoints, boxes[few]) & (poses.scores > 0)).sum(dim=-1)
+    similar[few] |= contained & (foreign >= _MIN_SHARED)
+    return torch.where(num_shared >= _MIN_SHARED, oks > config.same_pose_oks, similar).tolist()
 
 
 def _move_second_boxes(accepted: Candidates, config: FilterConfig, image_wh: tuple[int, int]) -> Candidates:
@@ -227,8 +228,8 @@ def _recover(accepted: Candidates, people: _CoarsePoses, config: FilterConfig, i
     boxes = keypoints_to_boxes(people.keypoints, people.scores > 0, image_wh=image_wh)
     known = _CoarsePoses(accepted.coarse_keypoints, accepted.coarse_scores)
     similarity, shared = _similarity(accepted.boxes, known, boxes, people)
-    alike = (shared & (similarity >= 0.5)).sum(dim=-1)  # (accepted, people)
-    doubled = (shared & (similarity < 0.5)).sum(dim=-1)
+    alike = (shared * (similarity >= 0.5)).sum(dim=-1)  # (accepted, people)
+    doubled = (shared * (similarity < 0.5)).sum(dim=-1)
     within = _coverage(accepted.boxes, people) >= _MIN_COVERAGE
     explained = (2 * alike >= people.num_found) | (within & (doubled < _MIN_SHARED))
     missed = ~explained.any(dim=0)
