@@ -88,5 +88,7 @@ class Annotated:
 
     frame: Frame
     poses: Poses
-    refiner_runs: int  # crops that the refinement network saw for this frame
-    rejections: tuple[Rejection, ...] = field(default=())
+    refiner_runs: int  # people that the refinement network looked at in this frame
+    rejections: tuple[Rejection, ...] = ()
+    proposal_boxes: Tensor = field(default_factory=lambda: torch.zeros(0, 4))  # (P, 4) before the filter, best first
+    proposal_scores: Tensor = field(default_factory=lambda: torch.zeros(0))  # (P,)

@@ -9,7 +9,12 @@ import click
 
 @click.command()
 @click.argument("config", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), default=Path(), help="Folder that the configuration's paths are relative to.  [default: .]")
+@click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    help="Folder that the configuration's paths are relative to.  [default: .]",
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=None, help="Run folder.  [default: runs/CONFIG]")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")

@@ -38,18 +38,23 @@ def get_spec(name: str) -> ModelSpec:
     return specs[name]
 
 
-def load_network(name: str, weights: str | Path | None = None) -> tuple[nn.Module, ModelSpec]:
+def load_network(
+    name: str, weights: str | Path | None = None, *, kind: str | None = None
+) -> tuple[nn.Module, ModelSpec]:
     """Build a network with its weights, ready for inference: evaluation mode, batch norms folded.
 
     Args:
         name: one of `available()`.
         weights: a .safetensors file; the weights that come with posecli if omitted.
+        kind: "refiner" or "proposer" where only one will do.
 
     Raises:
-        ConfigError: unknown name.
+        ConfigError: unknown name, or a network of another kind.
         WeightsError: no weights, a damaged file, or weights of another network.
     """
     spec = get_spec(name)
+    if kind is not None and spec.kind != kind:
+        raise ConfigError(f"{name} is a {spec.kind}, wanted a {kind}")
     network = spec.build()
     load_weights(network, Path(weights) if weights is not None else find_weights(name), name=name)
     return fuse_batch_norm(network.eval()).requires_grad_(False), spec

@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 class ConvBn(nn.Module):
     """Convolution and batch norm, with a rectifier unless `activation` is None."""
 
-    def __init__(  # noqa: PLR0913 - the six facts of a convolution
+    def __init__(
         self,
         inputs: int,
         outputs: int,

@@ -30,7 +30,9 @@ class UpStep(nn.Module):
         self.lateral = ConvBn(skip, outputs, 1)
         self.mix = Residual(outputs)
 
-    def forward(self, x: Tensor, skip: Tensor) -> Tensor:  # (N, inputs, h, w), (N, skip, 2h, 2w) -> (N, outputs, 2h, 2w)
+    def forward(
+        self, x: Tensor, skip: Tensor
+    ) -> Tensor:  # (N, inputs, h, w), (N, skip, 2h, 2w) -> (N, outputs, 2h, 2w)
         """Upsample `x` and fuse it with `skip`."""
         return self.mix(interpolate(self.narrow(x), scale_factor=2.0) + self.lateral(skip))
 

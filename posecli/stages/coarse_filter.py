@@ -28,6 +28,7 @@ _MIN_SHARED = 3  # common keypoints from which two poses can be compared
 _MIN_COVERAGE = 0.7  # of a pose's score inside a box, for the pose to lie in it
 _MIN_FIT = 0.1  # coverage x IoU of a pose's own box, for the pose to be the box's person
 _MIN_CONTAINED = 0.8  # of a box's area in another one, for it to show a part of that one's person
+_MIN_TWIN_IOU = 0.4  # below, a sure box with another one's pose borrowed it from its neighbour
 _BOX_SLACK = 0.05  # keypoints count as inside a little beyond the box's edges, as a fraction of its size
 # From keypoints to a person's box, in units of the square root of the keypoints' extent: left, top, right, bottom.
 # Medians over COCO's people with six and more labelled keypoints (IoU with the labelled box .75 on average).
@@ -166,9 +167,10 @@ def _free_peaks_in_boxes(boxes: Tensor, evidence: _Evidence) -> tuple[Tensor, Te
 def _accept(boxes: Tensor, box_scores: Tensor, poses: _CoarsePoses, config: FilterConfig) -> Candidates:
     """Go through the proposals, best first, and drop those without a pose and those whose pose is there already."""
     num_found = poses.num_found.tolist()
-    enough = (poses.num_found >= config.min_coarse_keypoints) | (box_scores >= config.confident_box_score)
+    sure = box_scores >= config.confident_box_score
+    enough = (poses.num_found >= config.min_coarse_keypoints) | sure
     supported = enough.nonzero().squeeze(1)
-    twins = _twins(boxes[supported], poses[supported], config)
+    twins = _twins(boxes[supported], poses[supported], sure[supported], config)
     kept: list[int] = []  # positions in `supported`
     reasons = dict.fromkeys((~enough).nonzero().squeeze(1).tolist(), "too_few_keypoints")
     for position, index in enumerate(supported.tolist()):
@@ -190,7 +192,7 @@ def _similarity(boxes1: Tensor, poses1: _CoarsePoses, boxes2: Tensor, poses2: _C
     return similarity, (poses1.scores > 0).float()[:, None] * (poses2.scores > 0).float()
 
 
-def _twins(boxes: Tensor, poses: _CoarsePoses, config: FilterConfig) -> list[list[bool]]:
+def _twins(boxes: Tensor, poses: _CoarsePoses, sure: Tensor, config: FilterConfig) -> list[list[bool]]:
     """Say which proposal (row) is the same person as which better one (column).
 
     OKS over the common keypoints decides. Where there are too few of them, the boxes do: both about the same, or the
@@ -199,12 +201,16 @@ def _twins(boxes: Tensor, poses: _CoarsePoses, config: FilterConfig) -> list[lis
     similarity, shared = _similarity(boxes, poses, boxes, poses)
     num_shared = shared.sum(dim=-1)  # (P, P)
     oks = (similarity * shared).sum(dim=-1) / num_shared.clamp(min=1)
-    similar = pairwise_iou(boxes, boxes) > config.same_box_iou
+    iou = pairwise_iou(boxes, boxes)
+    contained = intersection(boxes, boxes) > _MIN_CONTAINED * area(boxes)[:, None]
+    comparable = num_shared >= _MIN_SHARED
+    borrowed = sure[:, None] & (iou < _MIN_TWIN_IOU) & ~contained
+    same_pose = comparable & (oks > config.same_pose_oks) & ~borrowed
     few = (poses.num_found < _MIN_SHARED).nonzero().squeeze(1)
-    contained = intersection(boxes[few], boxes) > _MIN_CONTAINED * area(boxes[few])[:, None]
     foreign = (_inside(poses.keypoints, boxes[few]) & (poses.scores > 0)).sum(dim=-1)
-    similar[few] |= contained & (foreign >= _MIN_SHARED)
-    return torch.where(num_shared >= _MIN_SHARED, oks > config.same_pose_oks, similar).tolist()
+    same_box = iou > config.max_box_iou
+    same_box[few] |= contained[few] & (foreign >= _MIN_SHARED)
+    return (same_pose | (same_box & ~comparable)).tolist()
 
 
 def _move_second_boxes(accepted: Candidates, config: FilterConfig, image_wh: tuple[int, int]) -> Candidates:

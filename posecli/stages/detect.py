@@ -14,6 +14,7 @@ from posecli.geometry.boxes import clip
 from posecli.networks import ModelSpec
 from posecli.networks.detposenet import RawProposals
 from posecli.records import Proposals
+from posecli.runtime import place
 
 _GRID = 32  # the network halves its input five times
 
@@ -22,7 +23,7 @@ class Proposer:
     """The proposal network with its preprocessing."""
 
     def __init__(self, network: nn.Module, spec: ModelSpec, config: DetectConfig, device: torch.device) -> None:
-        self.network = network.to(device=device, memory_format=torch.channels_last)
+        self.network = place(network, device)
         self.spec, self.config, self.device = spec, config, device
 
     def __call__(self, images: Sequence[Tensor]) -> list[Proposals]:

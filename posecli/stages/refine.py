@@ -12,6 +12,7 @@ from posecli.geometry.affine import crop_matrices, transform_points, warp
 from posecli.geometry.boxes import fit_aspect
 from posecli.geometry.heatmaps import flip_merge
 from posecli.networks import ModelSpec
+from posecli.runtime import place
 from posecli.skeleton import MIRROR
 
 
@@ -46,12 +47,10 @@ class Refiner:
     """The refinement network with its preprocessing and decoding."""
 
     def __init__(self, network: nn.Module, spec: ModelSpec, config: RefineConfig, device: torch.device) -> None:
-        self.network = network.to(device=device, memory_format=torch.channels_last)
+        self.network = place(network, device)
         self.spec, self.config, self.device = spec, config, device
 
-    def __call__(
-        self, images: Sequence[Tensor], boxes: Sequence[Tensor], *, batch: int
-    ) -> list[tuple[Tensor, Tensor]]:
+    def __call__(self, images: Sequence[Tensor], boxes: Sequence[Tensor], *, batch: int) -> list[tuple[Tensor, Tensor]]:
         """Find the keypoints of the people in `boxes`.
 
         Args:

@@ -119,7 +119,7 @@ def mask_keypoints(
     Returns:
         (N, 3, H, W), a new tensor.
     """
-    height, width = images.shape[-2:]
+    width = images.shape[-1]
     for duplicate in (False, True):
         keypoint = torch.multinomial(labelled.float().cpu() + 1e-6, 1, generator=generator).to(images.device)
         rows = torch.arange(len(images), device=images.device)

@@ -119,9 +119,9 @@ def _person_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -
         big = annotation.get("area", config.min_area) >= config.min_area
         if annotation.get("num_keypoints") and not annotation.get("iscrowd") and big:
             by_image[annotation["image_id"]].append(annotation)
-    for image_id, annotations in by_image.items():
+    for image_id, people in by_image.items():
         image = read_rgb(root / config.images / names[image_id])
-        for annotation in annotations:
+        for annotation in people:
             points, weights = person_labels(annotation, guesses.get(annotation["id"]), config)
             x, y, width, height = annotation["bbox"]
             corners = torch.tensor([[x, y], [x + width, y + height]], dtype=torch.float32)
@@ -212,10 +212,10 @@ def _pictures(root: Path, config: DatasetConfig, size: int) -> Iterator[dict[str
     else:
         paths = picture_paths(root / config.images, hold_out=config.hold_out)
         entries = [(path, [], True) for path in paths]
-    for path, annotations, complete in entries:
+    for path, people, complete in entries:
         image = read_rgb(path)
         canvas, factor = _picture(image, size)
-        labels = _picture_labels(annotations, guesses, config, factor)
+        labels = _picture_labels(people, guesses, config, factor)
         labels["sizes_wh"] = torch.tensor((image.shape[2] * factor, image.shape[1] * factor))
         yield {"canvases": canvas, "complete": torch.tensor(complete), **labels}
 

@@ -22,7 +22,7 @@ from posecli.errors import ConfigError, InputError, WeightsError
 from posecli.networks import ModelSpec
 from posecli.networks._mobilenet import MobileNetV2, load_folded
 from posecli.networks._weights import load_weights, save_weights
-from posecli.runtime import half_precision
+from posecli.runtime import half_precision, place
 from posecli.training.tasks import Task
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
@@ -92,7 +92,7 @@ def load_start(network: nn.Module, path: Path, spec: ModelSpec, images: Tensor) 
 class Trainer:
     """Trains one network with one task."""
 
-    def __init__(  # noqa: PLR0913 - what to train, on what, where
+    def __init__(
         self, config: TrainConfig, spec: ModelSpec, task: Task, *, data: Path, folder: Path, device: torch.device
     ) -> None:
         self.config, self.spec, self.task, self.folder, self.device = config, spec, task, folder, device
@@ -100,13 +100,13 @@ class Trainer:
         if len(task) < config.batch:
             raise InputError(f"{len(task)} samples are fewer than one batch of {config.batch}")
         torch.manual_seed(config.seed)
-        network = spec.build().to(device=device, memory_format=torch.channels_last)
+        network = place(spec.build(), device)
         if config.init:
             load_start(network, data / config.init, spec, self._batch(0, 64)["images"])
         trunk = getattr(network, "trunk", None)
         if isinstance(trunk, MobileNetV2):
             trunk.freeze(config.frozen_blocks)
-        ema = spec.build().to(device=device, memory_format=torch.channels_last).requires_grad_(False).eval()
+        ema = place(spec.build(), device).requires_grad_(False).eval()
         ema.load_state_dict(network.state_dict())
         self.run = Run(network, ema, self._optimizer(network))
 

@@ -90,7 +90,8 @@ def map_loss(maps: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Squared error of heatmaps or PAFs of whole pictures, cells with content weighing more.
 
     Args:
-        maps, target: (N, C, h, w).
+        maps: (N, C, h, w) predicted.
+        target: (N, C, h, w) in [-1, 1].
         mask: (N, 1 or C, h, w) in [0, 1]; 0 where the labels do not say what is there.
     """
     weight = (1 + _PEAK_WEIGHT * target.abs()) * mask

@@ -158,7 +158,7 @@ class ProposerTask:
         to_crop = invert(matrices)
         points, weights = pictures.points[index], pictures.weights[index]
         people = points.shape[1]
-        points = transform_points(points.flatten(1, 2), to_crop).unflatten(1, (people, -1))
+        points = transform_points(points.flatten(1, 2), to_crop).view(points.shape)
         flipped = matrices[:, 0, 0] < 0
         points = torch.where(flipped[:, None, None, None], points[:, :, self.mirror], points)
         weights = torch.where(flipped[:, None, None], weights[:, :, self.mirror], weights)
@@ -237,5 +237,3 @@ def _inside_any(points: Tensor, boxes: Tensor, active: Tensor) -> Tensor:
 def _seen(mask: Tensor, target: Tensor) -> Tensor:
     """A cell with a drawn target is known even where the rest is not."""
     return torch.maximum(mask, (target.abs() > 0.05).to(mask))
-
-

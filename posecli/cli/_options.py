@@ -1,0 +1,111 @@
+"""The options that `infer` and `eval` share; their words are the configuration's fields, their defaults its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from posecli.config import DetectConfig, FilterConfig, MergeConfig, PipelineConfig, RefineConfig
+from posecli.errors import ConfigError
+
+_UNIT = click.FloatRange(0, 1)
+_COUNT = click.IntRange(1)
+
+_OPTIONS = (
+    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option("--detector", default=DetectConfig.detector, show_default=True, help="Proposal network."),
+    click.option("--refiner", default=RefineConfig.refiner, show_default=True, help="Refinement network."),
+    click.option(
+        "--weights",
+        multiple=True,
+        metavar="NAME=FILE",
+        help="Weights of a network (.safetensors) instead of those that come with posecli. Repeatable.",
+    ),
+    click.option(
+        "--detector-size",
+        type=_COUNT,
+        default=DetectConfig.detector_size,
+        show_default=True,
+        help="Long side of the proposal network's input, pixels; larger finds smaller people, slower.",
+    ),
+    click.option(
+        "--min-box-score",
+        type=_UNIT,
+        default=DetectConfig.min_box_score,
+        show_default=True,
+        help="Proposals below are not looked at.",
+    ),
+    click.option(
+        "--filter/--no-filter",
+        default=FilterConfig.filter,
+        help="Filter proposals by their coarse poses, or by hard box NMS.  [default: filter]",
+    ),
+    click.option(
+        "--min-coarse-keypoints",
+        type=click.IntRange(0),
+        default=FilterConfig.min_coarse_keypoints,
+        show_default=True,
+        help="A box with fewer coarse keypoints is likely no person.",
+    ),
+    click.option(
+        "--max-people",
+        type=_COUNT,
+        default=FilterConfig.max_people,
+        show_default=True,
+        help="Most people of a frame, best first.",
+    ),
+    click.option("--flip-test", is_flag=True, help="Average with the mirrored crop: a little better, twice the time."),
+    click.option(
+        "--batch",
+        "batch_crops",
+        type=_COUNT,
+        default=PipelineConfig.batch_crops,
+        show_default=True,
+        help="Crops in one pass of the refiner.",
+    ),
+)
+
+
+def pipeline_options(*, min_score: float) -> Callable[[Callable[..., None]], Any]:
+    """Add the options; the command gets `config: PipelineConfig`, `device: str` and `weights: dict[str, Path]`.
+
+    Args:
+        min_score: the command's default of --min-score.
+    """
+    threshold = click.option(
+        "--min-score", type=_UNIT, default=min_score, show_default=True, help="Poses with a lower score are left out."
+    )
+
+    def decorate(command: Callable[..., None]) -> Any:
+        @wraps(command)
+        def collected(weights: tuple[str, ...], **options: Any) -> None:
+            stages = {"detect": DetectConfig, "filtering": FilterConfig, "refine": RefineConfig, "merge": MergeConfig}
+            parts: dict[str, Any] = {name: _build(kind, options) for name, kind in stages.items()}
+            config = PipelineConfig(**parts, batch_crops=options.pop("batch_crops"))
+            command(config=config, weights=_weight_files(weights), **options)
+
+        for option in reversed((*_OPTIONS, threshold)):
+            collected = option(collected)
+        return collected
+
+    return decorate
+
+
+def _build(kind: type[Any], options: dict[str, Any]) -> Any:
+    """Make a configuration of the options that bear its fields' names, taking them out of `options`."""
+    return kind(**{item.name: options.pop(item.name) for item in fields(kind) if item.name in options})
+
+
+def _weight_files(given: tuple[str, ...]) -> dict[str, Path]:
+    files = {}
+    for item in given:
+        name, separator, path = item.partition("=")
+        if not separator or not path:
+            raise ConfigError(f"--weights {item}: wanted NAME=FILE, as in --weights prs-tiny=mine.safetensors")
+        files[name] = Path(path)
+    return files

@@ -1,0 +1,165 @@
+"""`posecli infer`: annotate the people in images, folders and videos."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from posecli.cli._options import pipeline_options
+from posecli.config import PipelineConfig
+from posecli.errors import ConfigError, InputError, PartialError
+
+if TYPE_CHECKING:
+    from posecli.engines.local import OutputOptions, SourceReport
+    from posecli.pipeline import Pipeline
+    from posecli.records import Annotated
+
+_TERMINATED = 143  # 128 + SIGTERM
+
+
+@click.command()
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option(
+    "-o", "--out", type=click.Path(path_type=Path), default=Path("poses"), show_default=True, help="Output folder."
+)
+@click.option("--overlay/--no-overlay", default=True, help="Draw the skeletons.  [default: overlay]")
+@click.option("--explain", is_flag=True, help="Write and draw dropped proposals with the reason.")
+@click.option("--keep-journal", is_flag=True, help="Keep STEM.jsonl, one line a frame.")
+@click.option("--recursive", is_flag=True, help="Look for images in subfolders too.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON a source on stdout.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
+@pipeline_options(min_score=0.15)
+def infer(
+    sources: tuple[str, ...],
+    out: Path,
+    overlay: bool,
+    explain: bool,
+    keep_journal: bool,
+    recursive: bool,
+    as_json: bool,
+    quiet: bool,
+    config: PipelineConfig,
+    device: str,
+    weights: dict[str, Path],
+) -> None:
+    """Annotate the people in SOURCEs: images, folders, videos, globs, @list.txt, or - for paths on stdin."""
+    from posecli.engines.local import OutputOptions
+    from posecli.media.sources import expand_sources
+    from posecli.pipeline import load_pipeline
+
+    paths = expand_sources(sources, recursive=recursive)
+    _check_outputs(paths, out)
+    options = OutputOptions(directory=out, overlay=overlay, explain=explain, keep_journal=keep_journal)
+    with _sigterm_exits():
+        pipeline = load_pipeline(config, device=device, weights=weights)
+        reports = _annotate_all(paths, pipeline, options, as_json=as_json, quiet=quiet)
+    _judge(reports)
+
+
+def _check_outputs(paths: list[str], out: Path) -> None:
+    """Refuse, before work starts, what could not be written.
+
+    Raises:
+        ConfigError: two sources would write the same files, or the output folder cannot be one.
+    """
+    stems: dict[str, str] = {}
+    for path in paths:
+        stem = Path(path).stem
+        if stem in stems:
+            raise ConfigError(f"{path}: writes the same files as {stems[stem]}; give them output folders of their own")
+        stems[stem] = path
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"{out}: is a file, wanted a folder; choose another -o")
+
+
+@contextmanager
+def _sigterm_exits() -> Iterator[None]:
+    """Turn SIGTERM into an exit with 143 that still runs every clean-up."""
+
+    def leave(*_: object) -> None:
+        raise SystemExit(_TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _annotate_all(
+    paths: list[str], pipeline: Pipeline, options: OutputOptions, *, as_json: bool, quiet: bool
+) -> list[SourceReport]:
+    from posecli.cli._progress import progress_bar
+    from posecli.engines.local import annotate_source
+    from posecli.media.sources import count_frames
+
+    reports: list[SourceReport] = []
+    started = time.monotonic()
+    totals = [count_frames(path) for path in paths]
+    total = sum(count for count in totals if count) if all(totals) else None
+    people = 0
+    with progress_bar("frames", total=total, quiet=quiet) as advance:
+
+        def progress(annotated: Annotated) -> None:
+            nonlocal people
+            people += len(annotated.poses)
+            advance(1, f"{people} people")
+
+        for path in paths:
+            report = annotate_source(path, pipeline, options, progress)
+            reports.append(report)
+            _write_run(reports, pipeline, options.directory, time.monotonic() - started)
+            if as_json:
+                click.echo(json.dumps(report.as_dict(), ensure_ascii=False))
+            if report.status == "failed" or report.error:
+                click.echo(report.error, err=True)
+    if not quiet:
+        click.echo(_summary(reports, options.directory), err=True)
+    return reports
+
+
+def _write_run(reports: list[SourceReport], pipeline: Pipeline, directory: Path, seconds: float) -> None:
+    """Write run.json after every source, so that a killed batch leaves a true one."""
+    from posecli import __version__
+    from posecli.media.sinks import write_json_atomically
+
+    run: dict[str, Any] = {
+        "posecli": __version__,
+        "config": asdict(pipeline.config),
+        "networks": pipeline.weights,
+        "seconds": round(seconds, 3),
+        "sources": [report.as_dict() for report in reports],
+    }
+    directory.mkdir(parents=True, exist_ok=True)
+    write_json_atomically(directory / "run.json", run)
+
+
+def _summary(reports: list[SourceReport], directory: Path) -> str:
+    frames, people = sum(r.frames for r in reports), sum(r.people for r in reports)
+    runs, seconds = sum(r.refiner_runs for r in reports), sum(r.seconds for r in reports)
+    per_person = f", {runs / people:.2f} refiner runs per person" if people else ""
+    speed = f", {frames / seconds:.1f} frames/s" if seconds else ""
+    return f"{frames} frames, {people} people{per_person}{speed}: {directory}"
+
+
+def _judge(reports: list[SourceReport]) -> None:
+    """Turn what became of the sources into the exit code.
+
+    Raises:
+        InputError: nothing could be annotated.
+        PartialError: some source or frame failed.
+    """
+    bad = [report for report in reports if report.status != "ok"]
+    failed = [report for report in bad if report.status == "failed"]
+    if not bad:
+        return
+    message = f"{len(failed)} of {len(reports)} sources failed, {len(bad) - len(failed)} lost frames; see run.json"
+    raise (InputError if len(failed) == len(reports) else PartialError)(message)

@@ -1,0 +1,113 @@
+"""Networks over the pictures of a ground truth, and their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from posecli.errors import InputError
+from posecli.evaluation import (
+    EvalReport,
+    GroundTruth,
+    box_recall,
+    check_results,
+    keypoint_scores,
+)
+from posecli.media.sources import read_image
+from posecli.pipeline import Pipeline
+from posecli.records import Frame
+from posecli.stages.refine import Refiner
+
+Progress = Callable[[int], None]  # gets the number of pictures just finished
+
+
+def _picture_path(folder: Path, file_name: str) -> Path:
+    """Return where a picture lies; a ground truth may not point out of the folder, but may name subfolders."""
+    path = folder / file_name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InputError(f"{file_name!r}: the ground truth names a picture outside of {folder}")
+    return path
+
+
+def picture_frames(truth: GroundTruth, folder: Path) -> Iterator[tuple[int, Frame]]:
+    """Yield the image id and the picture of every image of the ground truth.
+
+    Raises:
+        InputError: a picture is missing, unreadable, or of another size than the ground truth says.
+    """
+    for index, image in enumerate(truth.images):
+        path = _picture_path(folder, image["file_name"])
+        picture = read_image(path)
+        height, width = picture.shape[:2]
+        if (image.get("width", width), image.get("height", height)) != (width, height):
+            wanted = f"{image['width']}x{image['height']}"
+            raise InputError(f"{path}: {width}x{height} pixels, but the ground truth says {wanted}")
+        yield image["id"], Frame(index=index, image=picture, width=width, height=height, file_name=path.name)
+
+
+def result(image_id: int, keypoints: Tensor, keypoint_scores: Tensor, score: float) -> dict[str, Any]:
+    """Return one person as an entry of a COCO results list, from (K, 2) image pixels and (K,) scores."""
+    flat = torch.cat((keypoints, keypoint_scores[:, None]), dim=1).flatten()
+    return {"image_id": image_id, "category_id": 1, "keypoints": flat.tolist(), "score": score}
+
+
+@torch.inference_mode()
+def predict_true_boxes(
+    truth: GroundTruth, pictures: Iterable[tuple[int, Frame]], refiner: Refiner, *, batch: int, progress: Progress
+) -> list[dict[str, Any]]:
+    """Run the refiner on the boxes of all people with keypoints: what it is worth without a detector."""
+    boxes_of = truth.boxes(labelled=True)
+    results = []
+    source = iter(pictures)
+    while group := list(islice(source, 8)):
+        boxes = [torch.from_numpy(np.asarray(boxes_of[image_id], dtype=np.float32)) for image_id, _ in group]
+        images = [frame.image for _, frame in group if frame.image is not None]
+        found = refiner(images, boxes, batch=batch)
+        for (image_id, _), (points, scores) in zip(group, found, strict=True):
+            for person, person_scores in zip(points.cpu(), scores.cpu(), strict=True):
+                results.append(result(image_id, person, person_scores, float(person_scores.mean())))
+        progress(len(group))
+    return results
+
+
+def evaluate_true_boxes(
+    truth: GroundTruth, folder: Path, refiner: Refiner, *, batch: int, progress: Progress = lambda _: None
+) -> tuple[EvalReport, list[dict[str, Any]]]:
+    """Score the refiner alone, on the true boxes; also return its results list.
+
+    Raises:
+        InputError: a picture is missing or unreadable.
+    """
+    results = predict_true_boxes(truth, picture_frames(truth, folder), refiner, batch=batch, progress=progress)
+    scores = keypoint_scores(truth, check_results(results, truth))
+    return EvalReport(scores=scores, num_annotated=truth.num_annotated), results
+
+
+def evaluate_pipeline(
+    truth: GroundTruth, folder: Path, pipeline: Pipeline, *, progress: Progress = lambda _: None
+) -> tuple[EvalReport, list[dict[str, Any]]]:
+    """Score the whole pipeline; also return its results list.
+
+    Raises:
+        InputError: a picture is missing or unreadable.
+    """
+    ids = [image["id"] for image in truth.images]
+    proposed: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    results, runs = [], 0
+    for done in pipeline.run(frame for _, frame in picture_frames(truth, folder)):
+        image_id = ids[done.frame.index]
+        runs += done.refiner_runs
+        proposed[image_id] = (done.proposal_boxes.numpy(), done.proposal_scores.numpy())
+        poses = done.poses
+        for person, person_scores, score in zip(poses.keypoints, poses.keypoint_scores, poses.scores, strict=True):
+            results.append(result(image_id, person, person_scores, float(score)))
+        progress(1)
+    boxes = box_recall(truth, proposed)
+    scores = keypoint_scores(truth, check_results(results, truth))
+    return EvalReport(scores=scores, num_annotated=truth.num_annotated, refiner_runs=runs, boxes=boxes), results
