@@ -52,10 +52,10 @@ class FilterConfig:
     min_coarse_score: float = 0.15  # a coarse keypoint counts from this heatmap value on
     min_coarse_keypoints: int = 3  # a box with fewer counted keypoints is likely no person (the paper's delta_kpt)
     confident_box_score: float = 0.5  # such a box stays with any number of keypoints: small people have few or none
-    same_pose_oks: float = 0.5  # two coarse poses more alike than this are one person
-    same_box_iou: float = 0.7  # two boxes that overlap more than this are one box
+    same_pose_oks: float = 0.7  # two coarse poses more alike than this are one person
+    same_box_iou: float = 0.7  # of two people whose boxes overlap more, the second gets a box from its keypoints
     min_recovered_keypoints: int = 6  # a person without a box of its own needs that many connected keypoints
-    max_box_iou: float = 0.6  # with --no-filter: hard NMS
+    max_box_iou: float = 0.6  # hard NMS, with --no-filter and where coarse keypoints are too few to compare
     max_people: int = 30  # per frame, best first
 
     def __post_init__(self) -> None:

@@ -195,8 +195,9 @@ def _similarity(boxes1: Tensor, poses1: _CoarsePoses, boxes2: Tensor, poses2: _C
 def _twins(boxes: Tensor, poses: _CoarsePoses, sure: Tensor, config: FilterConfig) -> list[list[bool]]:
     """Say which proposal (row) is the same person as which better one (column).
 
-    OKS over the common keypoints decides. Where there are too few of them, the boxes do: both about the same, or the
-    first lies in the other and shows nothing but a part of that one's pose.
+    OKS over the common keypoints decides. Where there are too few of them, the boxes do: they overlap much, or the
+    first lies in the other and shows nothing but a part of that one's pose. A `sure` box that hardly overlaps the other
+    is a neighbour whose own keypoints were not found; what it has of that one's pose is borrowed.
     """
     similarity, shared = _similarity(boxes, poses, boxes, poses)
     num_shared = shared.sum(dim=-1)  # (P, P)

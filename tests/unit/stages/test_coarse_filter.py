@@ -204,6 +204,18 @@ def test_half_seen_person_behind_a_whole_one_keeps_its_box():
     torch.testing.assert_close(candidates.boxes[1], box_of(behind))
 
 
+def test_sure_neighbour_without_keypoints_of_its_own_stays():
+    seen, unseen = person(100, 40, 80, 200), person(155, 40, 80, 200)
+    found = torch.ones(2, 17, dtype=torch.bool)
+    found[1] = False
+    boxes = [box_of(seen) + torch.tensor([0.0, 0.0, -20.0, 0.0]), box_of(unseen) - torch.tensor([20.0, 0.0, 0.0, 0.0])]
+
+    sure = run(frame([seen, unseen], boxes, [0.9, 0.8], found=found), confident_box_score=0.5)
+    unsure = run(frame([seen, unseen], boxes, [0.9, 0.8], found=found), confident_box_score=0.95)
+
+    assert (len(sure), len(unsure)) == (2, 1)
+
+
 def test_unconnected_peaks_inside_a_box_make_its_pose():
     keypoints = person(100, 40, 80, 200)
     proposals = frame([keypoints], [box_of(keypoints)], [0.3])
