@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from posecli.config import DetectConfig, RefineConfig
 from posecli.errors import InputError
 from posecli.evaluation import (
+    BoxScores,
     EvalReport,
     GroundTruth,
     box_recall,
@@ -20,8 +23,10 @@ from posecli.evaluation import (
     keypoint_scores,
 )
 from posecli.media.sources import read_image
+from posecli.networks import ModelSpec, fuse_batch_norm
 from posecli.pipeline import Pipeline
 from posecli.records import Frame
+from posecli.stages.detect import Proposer
 from posecli.stages.refine import Refiner
 
 Progress = Callable[[int], None]  # gets the number of pictures just finished
@@ -111,3 +116,39 @@ def evaluate_pipeline(
     boxes = box_recall(truth, proposed)
     scores = keypoint_scores(truth, check_results(results, truth))
     return EvalReport(scores=scores, num_annotated=truth.num_annotated, refiner_runs=runs, boxes=boxes), results
+
+
+@torch.inference_mode()
+def evaluate_proposer(truth: GroundTruth, folder: Path, proposer: Proposer) -> BoxScores:
+    """Score the proposal network's boxes alone.
+
+    Raises:
+        InputError: a picture is missing or unreadable.
+    """
+    found = {}
+    for image_id, frame in picture_frames(truth, folder):
+        if frame.image is not None:
+            (proposals,) = proposer([frame.image])
+            found[image_id] = (proposals.boxes.cpu().numpy(), proposals.box_scores.cpu().numpy())
+    return box_recall(truth, found)
+
+
+def dev_scores(network: nn.Module, spec: ModelSpec, truth: GroundTruth, folder: Path) -> dict[str, float]:
+    """Measure a network in training, whatever its kind; `score` is the number to be best at.
+
+    Args:
+        network: unfused, on its device; not changed.
+        spec: the network's.
+        truth: people and boxes.
+        folder: the truth's pictures.
+
+    Raises:
+        InputError: a picture is missing or unreadable.
+    """
+    device = next(network.parameters()).device
+    ready = fuse_batch_norm(copy.deepcopy(network).eval())
+    if spec.kind == "refiner":
+        report, _ = evaluate_true_boxes(truth, folder, Refiner(ready, spec, RefineConfig(), device), batch=32)
+        return {"score": report.scores.ap, "AP": report.scores.ap, "AP50": report.scores.ap50}
+    boxes = evaluate_proposer(truth, folder, Proposer(ready, spec, DetectConfig(min_box_score=0.01), device))
+    return {"score": boxes.ap50, "box_AP50": boxes.ap50, "AR100_IoU50": boxes.ar_100_iou50}

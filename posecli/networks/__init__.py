@@ -14,7 +14,7 @@ from posecli.networks._layers import fuse_batch_norm
 from posecli.networks._spec import ModelSpec
 from posecli.networks._weights import find_weights, load_weights
 
-__all__ = ["ModelSpec", "available", "get_spec", "load_network"]
+__all__ = ["ModelSpec", "available", "fuse_batch_norm", "get_spec", "load_network"]
 
 
 def available() -> dict[str, ModelSpec]:

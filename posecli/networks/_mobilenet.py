@@ -105,7 +105,7 @@ def load_folded(trunk: MobileNetV2, convolutions: Iterable[tuple[Tensor, Tensor]
     def calibrate(norm: nn.Module, inputs: tuple[Tensor]) -> None:
         if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None or norm.running_var is None:
             raise ValueError("only an unfused trunk can be calibrated")
-        variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3))
+        variance, mean = torch.var_mean(inputs[0], dim=(0, 2, 3), correction=0)
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(variance)
         norm.weight.copy_((variance + norm.eps).sqrt())

@@ -65,7 +65,7 @@ def load_weights(network: nn.Module, path: Path, *, name: str) -> dict[str, str]
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError) as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error}); get it again") from error
-    own = network.state_dict()
+    own = _weights_of(network)
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     if missing or unknown:
         which = f"lacks {missing[0]}" if missing else f"has {unknown[0]}, which {name} does not know"
@@ -76,16 +76,20 @@ def load_weights(network: nn.Module, path: Path, *, name: str) -> dict[str, str]
             raise WeightsError(f"{path}: {key} is {found}, but {name} wants {wanted}")
     if not all(tensor.isfinite().all() for tensor in state.values()):
         raise WeightsError(f"{path}: holds numbers that are not finite; get it again")
-    network.load_state_dict(state)
+    network.load_state_dict(state, strict=False)  # strict in all but the counters that nobody reads
     return metadata
+
+
+def _weights_of(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Return what a file of weights holds: everything but the batch norms' batch counters."""
+    return {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
 
 
 def save_weights(network: nn.Module, path: Path, metadata: dict[str, str]) -> None:
     """Write a network's weights as safetensors, half precision where a tensor is floating point, atomically."""
     state = {
         key: (tensor.to(torch.float16) if tensor.is_floating_point() else tensor).contiguous().cpu()
-        for key, tensor in network.state_dict().items()
-        if not key.endswith("num_batches_tracked")
+        for key, tensor in _weights_of(network).items()
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

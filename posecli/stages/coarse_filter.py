@@ -11,6 +11,7 @@ compared by IoU.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -84,7 +85,7 @@ def suppress_boxes(proposals: Proposals, config: FilterConfig) -> Candidates:
     boxes, box_scores = proposals.boxes.float().cpu(), proposals.box_scores.float().cpu()
     kept = hard_nms(boxes, box_scores, max_iou=config.max_box_iou)
     dropped = sorted(set(range(len(boxes))) - set(kept.tolist()))
-    rejections = tuple(_reject(boxes, box_scores, index, "box_overlap") for index in dropped)
+    rejections = tuple(_reject(boxes, box_scores, dict.fromkeys(dropped, "box_overlap"), [None] * len(boxes)))
     num_keypoints = len(proposals.heatmaps)
     keypoints, scores = torch.zeros(len(kept), num_keypoints, 2), torch.zeros(len(kept), num_keypoints)
     origins = ("proposal",) * len(kept)
@@ -166,7 +167,6 @@ def _free_peaks_in_boxes(boxes: Tensor, evidence: _Evidence) -> tuple[Tensor, Te
 
 def _accept(boxes: Tensor, box_scores: Tensor, poses: _CoarsePoses, config: FilterConfig) -> Candidates:
     """Go through the proposals, best first, and drop those without a pose and those whose pose is there already."""
-    num_found = poses.num_found.tolist()
     sure = box_scores >= config.confident_box_score
     enough = (poses.num_found >= config.min_coarse_keypoints) | sure
     supported = enough.nonzero().squeeze(1)
@@ -178,7 +178,8 @@ def _accept(boxes: Tensor, box_scores: Tensor, poses: _CoarsePoses, config: Filt
             reasons[index] = "same_pose"
         else:
             kept.append(position)
-    rejections = [_reject(boxes, box_scores, index, why, num_found[index]) for index, why in sorted(reasons.items())]
+    reasons = dict(sorted(reasons.items()))
+    rejections = _reject(boxes, box_scores, reasons, poses.num_found.tolist())
     chosen = supported[torch.tensor(kept, dtype=torch.int64)]
     likely, origins = poses[chosen], ("proposal",) * len(kept)
     return Candidates(boxes[chosen], box_scores[chosen], likely.keypoints, likely.scores, origins, tuple(rejections))
@@ -256,7 +257,7 @@ def _best(candidates: Candidates, max_people: int, device: torch.device) -> Cand
     order = candidates.box_scores.argsort(descending=True, stable=True)
     kept, dropped = order[:max_people], order[max_people:].tolist()
     found = (candidates.coarse_scores > 0).sum(dim=1).tolist()
-    surplus = [_reject(candidates.boxes, candidates.box_scores, index, "too_many", found[index]) for index in dropped]
+    surplus = _reject(candidates.boxes, candidates.box_scores, dict.fromkeys(dropped, "too_many"), found)
     return Candidates(
         candidates.boxes[kept].to(device),
         candidates.box_scores[kept].to(device),
@@ -267,6 +268,9 @@ def _best(candidates: Candidates, max_people: int, device: torch.device) -> Cand
     )
 
 
-def _reject(boxes: Tensor, box_scores: Tensor, index: int, reason: str, found: int | None = None) -> Rejection:
-    left, top, right, bottom = boxes[index].tolist()
-    return Rejection((left, top, right, bottom), float(box_scores[index]), reason, found)
+def _reject(
+    boxes: Tensor, box_scores: Tensor, reasons: dict[int, str], num_found: Sequence[int | None]
+) -> list[Rejection]:
+    """Write down why; `reasons` by index, in its order."""
+    rows, scores = boxes.tolist(), box_scores.tolist()
+    return [Rejection(tuple(rows[index]), scores[index], why, num_found[index]) for index, why in reasons.items()]

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from posecli.errors import ConfigError, WeightsError
+from posecli.networks import get_spec, load_network
+from posecli.networks._weights import find_weights, load_weights, save_weights, sha256
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "prs-tiny.safetensors"
+    save_weights(get_spec("prs-tiny").build(), path, {"network": "prs-tiny"})
+    return path
+
+
+def test_saved_weights_come_back_in_half_precision(saved):
+    network = get_spec("prs-tiny").build()
+    metadata = load_weights(network, saved, name="prs-tiny")
+    again = get_spec("prs-tiny").build()
+    load_weights(again, saved, name="prs-tiny")
+
+    assert metadata == {"network": "prs-tiny"}
+    for first, second in zip(network.state_dict().values(), again.state_dict().values(), strict=True):
+        assert torch.equal(first, second)
+
+
+def test_loaded_network_is_ready_for_inference(saved):
+    network, spec = load_network("prs-tiny", weights=saved)
+
+    assert spec.name == "prs-tiny"
+    assert not network.training
+    assert not any(weight.requires_grad for weight in network.parameters())
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+
+
+def test_weights_of_another_network_are_refused_by_key(saved):
+    with pytest.raises(WeightsError, match=r"another network than detposenet-tiny: it lacks"):
+        load_network("detposenet-tiny", weights=saved)
+
+
+def test_another_shape_is_refused_by_both_shapes(saved, tmp_path):
+    network = get_spec("prs-tiny").build()
+    network.msr.head = torch.nn.Conv2d(32, 14, 1)
+    path = tmp_path / "w.safetensors"
+    save_weights(network, path, {})
+
+    with pytest.raises(WeightsError, match=r"msr\.head\.weight is 14x32x1x1, but prs-tiny wants 17x32x1x1"):
+        load_network("prs-tiny", weights=path)
+
+
+def test_torn_file_is_refused(saved, tmp_path):
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(saved.read_bytes()[:5000])
+
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
+        load_network("prs-tiny", weights=torn)
+
+
+def test_not_a_number_is_refused(tmp_path):
+    network = get_spec("prs-tiny").build()
+    network.msr.head.bias.data[3] = float("nan")
+    path = tmp_path / "nan.safetensors"
+    save_weights(network, path, {})
+
+    with pytest.raises(WeightsError, match="not finite"):
+        load_network("prs-tiny", weights=path)
+
+
+def test_missing_file_and_missing_default_say_so(tmp_path):
+    with pytest.raises(WeightsError, match="no such weights file"):
+        load_network("prs-tiny", weights=tmp_path / "absent.safetensors")
+    with pytest.raises(WeightsError, match="comes without weights"):
+        find_weights("hrnet-w9000")
+
+
+def test_unknown_network_is_answered_with_the_nearest_name():
+    with pytest.raises(ConfigError, match="did you mean prs-tiny"):
+        load_network("prs-tinny")
+
+
+def test_network_of_the_wrong_kind_is_refused(saved):
+    with pytest.raises(ConfigError, match="prs-tiny is a refiner, wanted a proposer"):
+        load_network("prs-tiny", weights=saved, kind="proposer")
+
+
+def test_sha256_is_the_usual_one(tmp_path):
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+
+    assert sha256(path).startswith("ba7816bf")
