@@ -18,7 +18,7 @@ from posecli.config import PipelineConfig
 from posecli.errors import ConfigError, InputError, PartialError
 
 if TYPE_CHECKING:
-    from posecli.engines.local import OutputOptions, SourceReport
+    from posecli.engines.local import RunOptions, SourceReport
     from posecli.pipeline import Pipeline
     from posecli.records import Annotated
 
@@ -51,13 +51,15 @@ def infer(
     weights: dict[str, Path],
 ) -> None:
     """Annotate the people in SOURCEs: images, folders, videos, globs, @list.txt, or - for paths on stdin."""
-    from posecli.engines.local import OutputOptions
+    from posecli.engines.local import RunOptions
     from posecli.media.sources import expand_sources
     from posecli.pipeline import load_pipeline
 
-    paths = expand_sources(sources, recursive=recursive)
+    paths = expand_sources(sources)
     _check_outputs(paths, out)
-    options = OutputOptions(directory=out, overlay=overlay, explain=explain, keep_journal=keep_journal)
+    options = RunOptions(
+        directory=out, overlay=overlay, explain=explain, keep_journal=keep_journal, recursive=recursive
+    )
     with _sigterm_exits():
         pipeline = load_pipeline(config, device=device, weights=weights)
         reports = _annotate_all(paths, pipeline, options, as_json=as_json, quiet=quiet)
@@ -95,7 +97,7 @@ def _sigterm_exits() -> Iterator[None]:
 
 
 def _annotate_all(
-    paths: list[str], pipeline: Pipeline, options: OutputOptions, *, as_json: bool, quiet: bool
+    paths: list[str], pipeline: Pipeline, options: RunOptions, *, as_json: bool, quiet: bool
 ) -> list[SourceReport]:
     from posecli.cli._progress import progress_bar
     from posecli.engines.local import annotate_source

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from posecli import __version__
 from posecli.errors import InputError, PosecliError
-from posecli.media.sinks import CocoSink, OverlaySink, Sink
+from posecli.media.sinks import CocoSink, Sink, overlay_sink
 from posecli.media.sources import Source, open_source
 from posecli.pipeline import Pipeline
 from posecli.records import Annotated
@@ -26,13 +26,14 @@ Progress = Callable[[Annotated], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class OutputOptions:
-    """What is written, and where."""
+class RunOptions:
+    """How sources are read, and what is written where."""
 
     directory: Path
     overlay: bool = True
     explain: bool = False  # write and draw rejected proposals with their reasons
     keep_journal: bool = False
+    recursive: bool = False  # take folders with their subfolders
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +173,7 @@ class Tally:
         self.refiner_runs += annotated.refiner_runs
 
 
-def annotate_source(path: str, pipeline: Pipeline, options: OutputOptions, progress: Progress) -> SourceReport:
+def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress: Progress) -> SourceReport:
     """Annotate one source and write its files.
 
     What the source or its output folder has wrong ends up in the report, so that the next source still gets its turn;
@@ -180,7 +181,7 @@ def annotate_source(path: str, pipeline: Pipeline, options: OutputOptions, progr
     """
     tally = Tally()
     try:
-        with open_source(path) as source:
+        with open_source(path, recursive=options.recursive) as source:
             report = _annotate(source, pipeline, options, tally, progress)
         return replace(report, source=str(path))
     except (PosecliError, OSError) as error:
@@ -197,7 +198,7 @@ def annotate_source(path: str, pipeline: Pipeline, options: OutputOptions, progr
 
 
 def _annotate(
-    source: Source, pipeline: Pipeline, options: OutputOptions, tally: Tally, progress: Progress
+    source: Source, pipeline: Pipeline, options: RunOptions, tally: Tally, progress: Progress
 ) -> SourceReport:
     sinks = _open_sinks(source, pipeline, options)
     try:
@@ -243,7 +244,7 @@ def _notes(source: Source, tally: Tally) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def _open_sinks(source: Source, pipeline: Pipeline, options: OutputOptions) -> list[Sink]:
+def _open_sinks(source: Source, pipeline: Pipeline, options: RunOptions) -> list[Sink]:
     options.directory.mkdir(parents=True, exist_ok=True)
     info = {
         "description": "Poses found by posecli",
@@ -257,5 +258,5 @@ def _open_sinks(source: Source, pipeline: Pipeline, options: OutputOptions) -> l
         CocoSink(options.directory, source.stem, info, keep_journal=options.keep_journal, explain=options.explain)
     ]
     if options.overlay:
-        sinks.append(OverlaySink(options.directory, source, explain=options.explain))
+        sinks.append(overlay_sink(options.directory, source, explain=options.explain))
     return sinks

@@ -1,0 +1,1 @@
+"""Files and pixels: sources of frames, and what is written about them. No networks."""

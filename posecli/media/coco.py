@@ -1,0 +1,140 @@
+"""COCO JSON from records: the only place that knows its words, its xywh boxes and its 1-based skeleton."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from posecli.geometry.boxes import xyxy_to_xywh
+from posecli.records import Annotated, Poses
+from posecli.skeleton import COCO_SKELETON, KEYPOINTS
+
+# A keypoint's `v` in the dataset file: 2 (visible) from the first score on, 1 (there, but unsure) from the second,
+# 0 (not labelled, x = y = 0) below.
+VISIBLE_SCORE = 0.3
+PRESENT_SCORE = 0.1
+
+Entry = dict[str, Any]
+
+
+def categories() -> list[Entry]:
+    """Return COCO's person category, with keypoint names and skeleton."""
+    return [
+        {
+            "id": 1,
+            "name": "person",
+            "supercategory": "person",
+            "keypoints": list(KEYPOINTS),
+            "skeleton": [list(edge) for edge in COCO_SKELETON],
+        }
+    ]
+
+
+def frame_entry(annotated: Annotated, *, explain: bool = False) -> Entry:
+    """Return one finished frame as the journal keeps it; the files of a source are made from these.
+
+    Coordinates are rounded to .1 pixel and scores to 3 decimals: finer digits are noise, and triple the size.
+
+    Args:
+        annotated: the frame.
+        explain: with the rejected proposals.
+    """
+    frame = annotated.frame
+    entry = {
+        "frame_index": frame.index,
+        "file_name": frame.file_name,
+        "width": frame.width,
+        "height": frame.height,
+        "time": None if frame.time_s is None else round(frame.time_s, 6),
+        "pts": frame.pts,
+        "status": frame.status,
+        "refiner_runs": annotated.refiner_runs,
+        "people": people_entries(annotated.poses),
+    }
+    if explain:
+        entry["rejections"] = [
+            {
+                "bbox": _rounded_box(rejection.box),
+                "box_score": round(rejection.box_score, 3),
+                "reason": rejection.reason,
+                "num_keypoints": rejection.num_keypoints,
+            }
+            for rejection in annotated.rejections
+        ]
+    return entry
+
+
+def _rounded_box(box: tuple[float, float, float, float]) -> list[float]:
+    left, top, right, bottom = box
+    return [round(value, 1) for value in (left, top, right - left, bottom - top)]
+
+
+def people_entries(poses: Poses) -> list[Entry]:
+    """Return each person's bbox (xywh), keypoints (x, y, score, ...), score and origin, rounded."""
+    boxes = xyxy_to_xywh(poses.boxes).tolist()
+    origins = poses.origins or ("",) * len(poses)
+    rows = zip(
+        boxes,
+        poses.keypoints.tolist(),
+        poses.keypoint_scores.tolist(),
+        poses.scores.tolist(),
+        origins,
+        strict=True,
+    )
+    return [
+        {
+            "bbox": [round(value, 1) for value in box],
+            "keypoints": [
+                value
+                for (x, y), keypoint_score in zip(points, keypoint_scores, strict=True)
+                for value in (round(x, 1), round(y, 1), round(keypoint_score, 3))
+            ],
+            "score": round(score, 3),
+            "origin": origin,
+        }
+        for box, points, keypoint_scores, score, origin in rows
+    ]
+
+
+def image_entry(entry: Entry) -> Entry:
+    """Return a frame as an image of a COCO dataset; ids are dense and start at 1, as FiftyOne assumes."""
+    image = {name: entry[name] for name in ("file_name", "width", "height", "frame_index", "time", "status")}
+    image = {"id": entry["frame_index"] + 1, **image}
+    if "rejections" in entry:
+        image["rejections"] = entry["rejections"]
+    return image
+
+
+def annotation_entry(person: Entry, *, annotation_id: int, image_id: int) -> Entry:
+    """Return a person as an annotation of a COCO dataset: whole-numbered `v`, scores beside the keypoints.
+
+    CVAT and Label Studio read the third number as 0, 1 or 2 and fail on, or hide, anything else.
+    """
+    flat = person["keypoints"]
+    keypoints: list[float] = []
+    labelled = 0
+    for x, y, score in zip(flat[0::3], flat[1::3], flat[2::3], strict=True):
+        v = 2 if score >= VISIBLE_SCORE else 1 if score >= PRESENT_SCORE else 0
+        keypoints += (x, y, v) if v else (0, 0, 0)
+        labelled += v > 0
+    return {
+        "id": annotation_id,
+        "image_id": image_id,
+        "category_id": 1,
+        "bbox": person["bbox"],
+        "area": round(person["bbox"][2] * person["bbox"][3], 1),
+        "iscrowd": 0,
+        "num_keypoints": labelled,
+        "keypoints": keypoints,
+        "score": person["score"],
+        "attributes": {"track_id": None, "keypoint_scores": flat[2::3], "origin": person["origin"]},
+    }
+
+
+def result_entry(person: Entry, *, image_id: int) -> Entry:
+    """Return a person as an entry of a COCO results list; without bbox, which would change APm and APl."""
+    return {
+        "image_id": image_id,
+        "category_id": 1,
+        "keypoints": person["keypoints"],
+        "score": person["score"],
+    }

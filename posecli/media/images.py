@@ -1,0 +1,197 @@
+"""Still image files as upright 8-bit RGB.
+
+OpenCV decodes; this module looks at the header first, because OpenCV tells nothing of transparency, of files that were
+cut off, or of a picture that would fill the memory.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from posecli.errors import InputError
+
+IMAGE_SUFFIXES = frozenset(".avif .bmp .dib .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split())
+MAX_PIXELS = 200_000_000  # 600 MB as RGB; a larger header is a mistake or an attack
+
+_EXIF_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_EXTRA_SAMPLES = 0x0112, 256, 257, 338
+_NOT_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)  # JPEG markers C0 to CF start a frame, but for these tables
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What the first bytes of an image file say, as far as they say it."""
+
+    kind: str  # "jpeg", "png", ...; "" for what is not known as an image
+    width: int = 0  # as stored, before orientation; 0: not known
+    height: int = 0
+    has_alpha: bool = False
+    is_animated: bool = False
+    is_cut_off: bool = False
+
+
+def read_image(path: Path | str) -> Tensor:
+    """Return an image file as an upright (H, W, 3) uint8 RGB tensor.
+
+    EXIF orientation is applied. 16-bit samples lose their lower byte. Transparent parts become white, as viewers show
+    them: the colour stored under them is arbitrary, and dark clothes and hair keep an outline on white.
+
+    Raises:
+        InputError: no such file, not an image, cut off, or larger than `MAX_PIXELS`.
+    """
+    path = Path(path)
+    try:
+        data = np.fromfile(path, dtype=np.uint8)  # cv2.imread fails on non-ASCII names on Windows
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
+    return torch.from_numpy(decode_image(data, str(path)))
+
+
+def decode_image(data: np.ndarray, name: str) -> np.ndarray:
+    """Decode the (n,) uint8 bytes of an image file; see `read_image`. `name` is what messages call it."""
+    header = read_header(data.tobytes())
+    if not data.size:
+        raise InputError(f"{name}: an empty file, wanted an image")
+    if header.is_cut_off:
+        raise InputError(f"{name}: the image is cut off after {data.size} bytes; copy the file again")
+    if header.width * header.height > MAX_PIXELS:
+        size = f"{header.width}x{header.height} pixels"
+        raise InputError(f"{name}: {size}, wanted {MAX_PIXELS // 10**6} million at most; scale it down")
+    try:
+        rgb = _decode_transparent(data) if header.has_alpha else None
+        if rgb is None:
+            bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
+            rgb = None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    except (cv2.error, MemoryError) as error:
+        reason = " ".join(str(error).split())[:80]
+        raise InputError(f"{name}: the image cannot be decoded ({reason})") from None
+    if rgb is None:
+        found = f"a damaged {header.kind.upper()}" if header.kind else "not an image that OpenCV can read"
+        raise InputError(f"{name}: {found}; save it again as JPEG or PNG")
+    return rgb
+
+
+def read_header(data: bytes) -> Header:
+    """Read what can be told without decoding. Never fails: a broken header has size 0."""
+    try:
+        for magic, read in _READERS:
+            if re.match(magic, data, re.DOTALL):
+                return read(data)
+    except (struct.error, IndexError):
+        return Header("broken image")
+    return Header("")
+
+
+def _decode_transparent(data: np.ndarray) -> np.ndarray | None:
+    """Return RGB over white; None where the decoder finds no transparency after all."""
+    bgra = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)  # this mode leaves the orientation to us
+    if bgra is None or bgra.ndim != 3 or bgra.shape[2] != 4 or bgra.dtype not in (np.uint8, np.uint16):
+        return None
+    if bgra.dtype == np.uint16:
+        bgra = (bgra // 256).astype(np.uint8)
+    opacity = bgra[:, :, 3:].astype(np.float32) / 255
+    bgr = 255 + (bgra[:, :, :3].astype(np.float32) - 255) * opacity
+    rgb = cv2.cvtColor(np.rint(bgr).astype(np.uint8), cv2.COLOR_BGR2RGB)
+    return turn_upright(rgb, exif_orientation(data.tobytes()))
+
+
+def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
+    """Apply an EXIF orientation, 1 to 8, to an (H, W, C) array."""
+    if orientation in (5, 6, 7, 8):
+        image = image.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
+
+
+def exif_orientation(data: bytes) -> int:
+    """Return the EXIF orientation of a PNG or WebP file; 1, upright, where there is none."""
+    start = data.find(b"eXIf") + 4 if data.startswith(b"\x89PNG") else data.find(b"EXIF") + 8
+    if start < 8:
+        return 1
+    exif = data[start:].removeprefix(b"Exif\0\0")
+    try:
+        value = _tiff_tags(exif).get(_EXIF_ORIENTATION, 1)
+    except (struct.error, IndexError):
+        return 1
+    return value if 1 <= value <= 8 else 1
+
+
+def _read_jpeg(data: bytes) -> Header:
+    position, width, height = 2, 0, 0
+    while position + 4 <= len(data):
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if data[position] != 0xFF or marker == 0xFF:  # fill bytes, or rubbish that decoders skip
+            position += 1
+        elif marker == 0xDA:  # the scan: nothing but the end marker is of interest; data never contain it
+            return Header("jpeg", width, height, is_cut_off=data.find(b"\xff\xd9", position) < 0)
+        else:
+            if 0xC0 <= marker <= 0xCF and marker not in _NOT_FRAME_HEADERS:
+                height, width = struct.unpack_from(">HH", data, position + 5)
+            position += 2 + length
+    return Header("jpeg", width, height, is_cut_off=True)
+
+
+def _read_png(data: bytes) -> Header:
+    width, height, _, colour_type = struct.unpack_from(">IIBB", data, 16)
+    head = data[: max(data.find(b"IDAT"), 0)]
+    has_alpha = colour_type in (4, 6) or b"tRNS" in head
+    return Header("png", width, height, has_alpha, b"acTL" in head, b"IEND" not in data[-4096:])
+
+
+def _read_bmp(data: bytes) -> Header:
+    width, height = struct.unpack_from("<ii", data, 18)
+    return Header("bmp", abs(width), abs(height))  # negative height: rows from the top
+
+
+def _read_webp(data: bytes) -> Header:
+    cut_off = len(data) < 8 + int.from_bytes(data[4:8], "little")
+    form = data[12:16]
+    if form == b"VP8X":
+        width, height = (1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
+        return Header("webp", width, height, bool(data[20] & 0x10), bool(data[20] & 0x02), cut_off)
+    if form == b"VP8L":
+        bits = int.from_bytes(data[21:25], "little")
+        return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), bool(bits >> 28 & 1), False, cut_off)
+    width, height = struct.unpack_from("<HH", data, 26)
+    return Header("webp", width & 0x3FFF, height & 0x3FFF, is_cut_off=cut_off)
+
+
+def _read_tiff(data: bytes) -> Header:
+    tags = _tiff_tags(data)
+    return Header("tiff", tags.get(_TIFF_WIDTH, 0), tags.get(_TIFF_HEIGHT, 0), _TIFF_EXTRA_SAMPLES in tags)
+
+
+def _tiff_tags(data: bytes) -> dict[int, int]:
+    """Return the numbers in the first directory of a TIFF structure, which EXIF is as well."""
+    order = "<" if data[:2] == b"II" else ">"
+    (start,) = struct.unpack_from(order + "I", data, 4)
+    (count,) = struct.unpack_from(order + "H", data, start)
+    tags = {}
+    for entry in range(start + 2, start + 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(order + "HH", data, entry)
+        (tags[tag],) = struct.unpack_from(order + ("H" if kind == 3 else "I"), data, entry + 8)
+    return tags
+
+
+def _read_other(_: bytes) -> Header:
+    return Header("image")  # OpenCV has limits of its own for these
+
+
+_READERS = (
+    (rb"\xff\xd8\xff", _read_jpeg),
+    (rb"\x89PNG\r\n\x1a\n", _read_png),
+    (rb"BM.{4}\0\0\0\0", _read_bmp),
+    (rb"RIFF.{4}WEBP", _read_webp),
+    (rb"II\*\0|MM\0\*", _read_tiff),
+    (rb"P[1-6]\s|\0\0\0\x0cjP  |.{4}ftypavif", _read_other),
+)
