@@ -12,9 +12,10 @@ from pathlib import Path
 from posecli.errors import InputError
 from posecli.media.images import IMAGE_SUFFIXES
 
-VIDEO_SUFFIXES = frozenset(
-    ".3gp .avi .flv .gif .m2ts .m4v .mkv .mov .mp4 .mpeg .mpg .mts .mxf .ogv .ts .webm .wmv".split()
-)
+VIDEO_SUFFIXES = (
+    ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
+    ".ts", ".webm", ".wmv",
+)  # fmt: skip
 
 
 def expand_sources(arguments: Sequence[str], *, recursive: bool = False) -> list[str]:

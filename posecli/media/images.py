@@ -18,10 +18,15 @@ from torch import Tensor
 
 from posecli.errors import InputError
 
-IMAGE_SUFFIXES = frozenset(".avif .bmp .dib .jp2 .jpe .jpeg .jpg .pbm .pgm .png .pnm .ppm .tif .tiff .webp".split())
+IMAGE_SUFFIXES = (
+    ".avif", ".bmp", ".dib", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
+    ".webp",
+)  # fmt: skip
 MAX_PIXELS = 200_000_000  # 600 MB as RGB; a larger header is a mistake or an attack
 
-_EXIF_ORIENTATION, _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_EXTRA_SAMPLES = 0x0112, 256, 257, 338
+_EXIF_ORIENTATION = 0x0112
+_TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_COLOURS, _TIFF_SAMPLES = 256, 257, 262, 277
+_TIFF_RGB = 2
 _NOT_FRAME_HEADERS = (0xC4, 0xC8, 0xCC)  # JPEG markers C0 to CF start a frame, but for these tables
 
 
@@ -168,7 +173,8 @@ def _read_webp(data: bytes) -> Header:
 
 def _read_tiff(data: bytes) -> Header:
     tags = _tiff_tags(data)
-    return Header("tiff", tags.get(_TIFF_WIDTH, 0), tags.get(_TIFF_HEIGHT, 0), _TIFF_EXTRA_SAMPLES in tags)
+    has_alpha = tags.get(_TIFF_COLOURS) == _TIFF_RGB and tags.get(_TIFF_SAMPLES) == 4
+    return Header("tiff", tags.get(_TIFF_WIDTH, 0), tags.get(_TIFF_HEIGHT, 0), has_alpha)
 
 
 def _tiff_tags(data: bytes) -> dict[int, int]:

@@ -101,7 +101,7 @@ def open_source(path: Path | str, *, recursive: bool = False) -> Source:
         images = images_in(path, recursive=recursive)
         if not images:
             found = "no images in this folder" if any(path.iterdir()) else "an empty folder"
-            raise InputError(f"{path}: {found}, wanted {', '.join(sorted(IMAGE_SUFFIXES))}")
+            raise InputError(f"{path}: {found}, wanted {', '.join(IMAGE_SUFFIXES)}")
         return Source(path, "folder", _folder_frames(path, images), len(images))
     if _looks_like_image(path):
         return Source(path, "image", iter((_image_frame(path),)), 1)
