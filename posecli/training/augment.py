@@ -130,12 +130,12 @@ def mask_keypoints(
         target, source = (elsewhere, place) if duplicate else (place, elsewhere)
         radius = uniform(generator, (len(images),), 0.03, 0.11, images) * width
         active = chance(generator, len(images), rate, images) & labelled[rows, keypoint[:, 0]]
-        images = _paste(images, source, target, radius * active, reach=int(0.11 * width) + 1)
+        images = _paste(images, source, target, torch.where(active, radius, -1.0), reach=int(0.11 * width) + 1)
     return images
 
 
 def _paste(images: Tensor, source: Tensor, target: Tensor, radius: Tensor, *, reach: int) -> Tensor:
-    """Copy a square of `radius` pixels about `source` to `target` in each image; coordinates (N, 2) x y."""
+    """Copy a square of (N,) `radius` pixels, none if negative, about (N, 2) `source` to `target` in each image."""
     height, width = images.shape[-2:]
     offsets = torch.arange(-reach, reach + 1, device=images.device)
     limit = source.new_tensor((width - 1, height - 1))

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ def load_start(network: nn.Module, path: Path, spec: ModelSpec, images: Tensor) 
         count = sum(key.endswith(".weight") for key in state)
         folded = [(state[f"convs.{n}.weight"].float(), state[f"convs.{n}.bias"].float()) for n in range(count)]
         load_folded(trunk, folded, images.contiguous())
-    except (OSError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, RuntimeError, UnpicklingError) as error:
         raise WeightsError(f"{path}: no folded MobileNet-v2 ({error})") from error
 
 
@@ -214,7 +215,7 @@ class Trainer:
         run.step += 1
         run.samples += len(batch["images"])
         self._average()
-        return losses
+        return {name: value.detach() for name, value in losses.items()}
 
     @torch.no_grad()
     def _average(self) -> None:

@@ -1,0 +1,159 @@
+"""The training loop on pictures made here: it learns, resumes exactly, and says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from posecli.config import DatasetConfig, TrainConfig, load_train_config
+from posecli.errors import ConfigError, InputError, WeightsError
+from posecli.networks import get_spec, load_network
+from posecli.training.loop import Trainer, batch_index, learning_rate
+from posecli.training.tasks import make_task
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Six small pictures with one person of seventeen coloured dots each, and three without."""
+    root = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    images, annotations = [], []
+    (root / "people").mkdir()
+    (root / "empty").mkdir()
+    for number in range(6):
+        picture = generator.integers(0, 90, (120, 160, 3), dtype=np.uint8)
+        points = np.column_stack((generator.integers(50, 110, 17), generator.integers(15, 105, 17)))
+        for index, (x, y) in enumerate(points.tolist()):
+            cv2.circle(picture, (x, y), 3, (15 * index, 255 - 15 * index, 128), -1)
+        cv2.imwrite(str(root / "people" / f"{number}.png"), picture)
+        images.append({"id": number, "file_name": f"{number}.png", "width": 160, "height": 120})
+        flat = np.column_stack((points, np.full(17, 2))).ravel().tolist()
+        annotations.append(
+            {"id": number, "image_id": number, "category_id": 1, "bbox": [45, 10, 70, 100], "area": 7000, "iscrowd": 0,
+             "num_keypoints": 17, "keypoints": flat}
+        )  # fmt: skip
+    for number in range(3):
+        cv2.imwrite(str(root / "empty" / f"{number}.png"), np.full((90, 90, 3), 40 * number, np.uint8))
+    (root / "people.json").write_text(json.dumps({"images": images, "annotations": annotations}))
+    return root
+
+
+def config_of(network, **changes):
+    datasets = (DatasetConfig(images="people", annotations="people.json"), DatasetConfig(images="empty"))
+    config = TrainConfig(
+        network=network, datasets=datasets, steps=4, batch=2, input_hw=(64, 64), warmup=1, frozen_blocks=0, half=False
+    )
+    return replace(config, **changes)
+
+
+def trainer_of(config, data, folder):
+    spec = get_spec(config.network)
+    task = make_task(config, spec, data, CPU)
+    return Trainer(config, spec, task, data=data, folder=folder, device=CPU)
+
+
+@pytest.mark.parametrize("network", ["prs-tiny", "detposenet-tiny"])
+def test_resumed_run_equals_an_uninterrupted_one(network, data, tmp_path):
+    config = config_of(network)
+    whole = trainer_of(config, data, tmp_path / "whole")
+    whole.fit(evaluate=None, report=lambda _: None)
+
+    first = trainer_of(config, data, tmp_path / "parts")
+    for _ in range(2):
+        first._step()
+    first.save()
+    second = trainer_of(config, data, tmp_path / "parts")
+    second.resume()
+    second.fit(evaluate=None, report=lambda _: None)
+
+    assert second.run.step == 4
+    pairs = zip(whole.run.network.state_dict().items(), second.run.network.state_dict().values(), strict=True)
+    assert not [name for (name, wanted), found in pairs if not torch.equal(wanted, found)]
+    load_network(network, weights=tmp_path / "parts" / "last.safetensors")
+
+
+def test_refiner_learns_its_crops(data, tmp_path):
+    config = config_of("prs-tiny", steps=30, batch=4, learning_rate=3e-3)
+    trainer = trainer_of(config, data, tmp_path)
+    losses = [float(sum(trainer._step().values())) for _ in range(30)]
+
+    assert np.mean(losses[-5:]) < 0.6 * np.mean(losses[:5])
+
+
+def test_evaluation_keeps_the_best_weights_and_is_logged(data, tmp_path):
+    trainer = trainer_of(config_of("prs-tiny", eval_minutes=0.0), data, tmp_path)
+    scores = iter((0.1, 0.4, 0.3, 0.2))
+    records = []
+    trainer.fit(evaluate=lambda _: {"score": next(scores)}, report=records.append)
+
+    assert trainer.run.best == 0.4
+    assert (tmp_path / "best.safetensors").is_file()
+    lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [line["scores"]["score"] for line in lines if "scores" in line] == [0.1, 0.4, 0.3, 0.2]
+    assert lines == json.loads(json.dumps(records))
+
+
+def test_resume_refuses_another_configuration(data, tmp_path):
+    trainer_of(config_of("prs-tiny"), data, tmp_path).save()
+    other = trainer_of(config_of("prs-tiny", steps=5), data, tmp_path)
+
+    with pytest.raises(ConfigError, match=r"another configuration \(steps differ\)"):
+        other.resume()
+
+
+def test_resume_without_checkpoint_and_too_little_data_are_told(data, tmp_path):
+    with pytest.raises(ConfigError, match="no checkpoint to resume"):
+        trainer_of(config_of("prs-tiny"), data, tmp_path / "new").resume()
+    with pytest.raises(InputError, match="12 samples are fewer than one batch of 64"):
+        trainer_of(config_of("prs-tiny", batch=64), data, tmp_path)
+
+
+def test_start_weights_of_another_network_are_refused(data, tmp_path):
+    (data / "start.pth").write_bytes(b"no weights")
+
+    with pytest.raises(WeightsError, match="no folded MobileNet-v2"):
+        trainer_of(config_of("prs-tiny", init="start.pth"), data, tmp_path)
+
+
+def test_every_epoch_shows_every_sample_once_in_another_order():
+    first = torch.cat([batch_index(step, samples=12, batch=4, seed=1) for step in range(3)])
+    second = torch.cat([batch_index(step, samples=12, batch=4, seed=1) for step in range(3, 6)])
+
+    assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(12))
+    assert first.tolist() != second.tolist()
+
+
+def test_learning_rate_warms_up_and_ends_at_a_hundredth():
+    config = config_of("prs-tiny", steps=1000, warmup=100)
+    rates = [learning_rate(step, config) for step in range(1000)]
+
+    assert rates[0] == pytest.approx(0.01)
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[-1] == pytest.approx(0.01, abs=1e-3)
+    assert all(later <= earlier + 1e-9 for earlier, later in zip(rates[100:], rates[101:], strict=False))
+
+
+def test_configuration_errors_name_the_key(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text('network = "prs-tiny"\nstepps = 3\n[[datasets]]\nimages = "a"\n')
+    with pytest.raises(ConfigError, match=r"unknown key 'stepps'; did you mean steps\?"):
+        load_train_config(path)
+    path.write_text('network = "prs-tiny"\n')
+    with pytest.raises(ConfigError, match="at least one"):
+        load_train_config(path)
+    path.write_text("network = ")
+    with pytest.raises(ConfigError, match="not TOML"):
+        load_train_config(path)
+
+
+def test_example_configurations_load(examples):
+    paths = sorted(examples.glob("*.toml"))
+
+    assert {load_train_config(path).network for path in paths} == {"prs-tiny", "detposenet-tiny"}
