@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -14,6 +15,7 @@ _LEFT, _RIGHT, _MIDDLE = (255, 138, 0), (0, 164, 255), (92, 214, 92)  # RGB; tol
 _GREY = (190, 190, 190)
 _MIN_SCORE = 0.1  # keypoints below are not drawn
 _SURE_SCORE = 0.6  # drawn at full strength from here on
+_FAR = 1 << 15  # pixels, outside of any picture; larger numbers would overflow OpenCV's
 _SHIFT = 3  # fractional bits of OpenCV's fixed-point coordinates
 
 
@@ -56,7 +58,10 @@ def thickness(box: Sequence[float], image_hw: tuple[int, int]) -> int:
 
 def _draw_person(canvas: np.ndarray, box: list[float], points: list[list[float]], scores: list[float]) -> None:
     width = thickness(box, (canvas.shape[0], canvas.shape[1]))
-    strength = [min(1.0, score / _SURE_SCORE) if score >= _MIN_SCORE else 0.0 for score in scores]
+    strength = [
+        min(1.0, score / _SURE_SCORE) if score >= _MIN_SCORE and math.isfinite(x + y) else 0.0
+        for (x, y), score in zip(points, scores, strict=True)
+    ]
     for (a, b), colour in zip(EDGES, _EDGE_COLOURS, strict=True):
         if strength[a] and strength[b]:
             faded = _faint(canvas, points[a], points[b], colour, min(strength[a], strength[b]))
@@ -70,8 +75,7 @@ def _draw_person(canvas: np.ndarray, box: list[float], points: list[list[float]]
 
 
 def _fixed(point: Sequence[float]) -> tuple[int, int]:
-    limit = 1 << 15  # far outside of any picture; larger numbers would overflow OpenCV's
-    x, y = (max(-limit, min(limit, value)) for value in point)
+    x, y = (max(-_FAR, min(_FAR, value)) for value in point)
     return round(x * (1 << _SHIFT)), round(y * (1 << _SHIFT))
 
 
@@ -87,7 +91,9 @@ def _faint(
 
 
 def _draw_rejection(canvas: np.ndarray, rejection: Rejection) -> None:
-    left, top, right, bottom = (round(value) for value in rejection.box)
+    if not all(map(math.isfinite, rejection.box)):
+        return
+    left, top, right, bottom = (round(max(-_FAR, min(_FAR, value))) for value in rejection.box)
     cv2.rectangle(canvas, (left, top), (right, bottom), _GREY, 1)
     label = f"{rejection.reason} {rejection.box_score:.2f}"
     scale = max(0.35, min(canvas.shape[:2]) / 1200)

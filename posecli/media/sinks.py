@@ -13,10 +13,12 @@ from typing import Any, Protocol, TextIO
 import av
 import cv2
 import numpy as np
-from av.container import InputContainer, OutputContainer
+from av.container import OutputContainer
 
 from posecli.errors import InputError
+from posecli.media.audio import AudioTrack
 from posecli.media.coco import annotation_entry, categories, frame_entry, image_entry, result_entry
+from posecli.media.images import IMAGE_SUFFIXES
 from posecli.media.journal import Journal, compact, read_journal
 from posecli.media.overlay import draw
 from posecli.media.sources import Source, VideoSource
@@ -138,6 +140,8 @@ class PictureOverlay:
             return
         drawn = draw(frame.image.numpy(), annotated.poses, rejections=annotated.rejections if self._explain else ())
         name = Path(frame.file_name)
+        if name.suffix.lower() not in IMAGE_SUFFIXES:  # an image by its content, whatever its name
+            name = name.with_name(f"{name.name}.png")
         path = self._folder / (f"{self._stem}.overlay{name.suffix}" if self._single else name)
         path.parent.mkdir(parents=True, exist_ok=True)
         whole, data = cv2.imencode(path.suffix, cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
@@ -164,6 +168,7 @@ class VideoOverlay:
         self._source, self._explain = source, explain
         self._output: OutputContainer | None = None
         self._stream: Any = None
+        self._audio: AudioTrack | None = None
         self._last_pts: int | None = None
 
     def write(self, annotated: Annotated) -> None:
@@ -173,14 +178,16 @@ class VideoOverlay:
             return
         drawn = draw(frame.image.numpy(), annotated.poses, rejections=annotated.rejections if self._explain else ())
         if self._output is None:
-            self._open(drawn.shape[1], drawn.shape[0])
+            with _encoding(self._path):
+                self._open(drawn.shape[1], drawn.shape[0])
         picture = av.VideoFrame.from_ndarray(self._fit(drawn), format="rgb24")
         pts = frame.pts if frame.pts is not None else (self._last_pts or 0) + 1
         if self._last_pts is not None and pts <= self._last_pts:
             pts = self._last_pts + 1  # encoders refuse time that stands still
         self._last_pts = pts
         picture.pts, picture.time_base = pts, self._source.time_base
-        self._mux(self._stream.encode(picture))
+        with _encoding(self._path):
+            self._mux(self._stream.encode(picture))
 
     def _open(self, width: int, height: int) -> None:
         source = self._source
@@ -191,8 +198,9 @@ class VideoOverlay:
         self._stream.pix_fmt = "yuv420p"
         if source.time_base is not None:
             self._stream.time_base = self._stream.codec_context.time_base = source.time_base
-        self._audio = _audio_of(source.path)
-        self._audio_outputs = _add_audio(self._output, self._audio) if self._audio else {}
+        if source.pixel_aspect:
+            self._stream.codec_context.sample_aspect_ratio = source.pixel_aspect
+        self._audio = AudioTrack(source.path, self._output)
 
     def _fit(self, drawn: np.ndarray) -> np.ndarray:
         """Bring a picture to the stream's even size: one more row or column; a changed resolution is scaled."""
@@ -206,26 +214,27 @@ class VideoOverlay:
 
     def _mux(self, packets: Any) -> None:
         for packet in packets:
-            if self._output is not None:
+            if self._output is not None and self._audio is not None:
+                self._audio.mux_until(float(packet.dts * packet.time_base))
                 self._output.mux(packet)
 
     def finish(self, counts: dict[str, int | None]) -> list[Path]:
-        """Flush the encoder, copy the audio, and rename."""
+        """Flush the encoder, bring the rest of the audio, and rename."""
         if self._output is None:
             return []
-        self._mux(self._stream.encode(None))
-        if self._audio is not None:
-            for packet in self._audio.demux(*self._audio_outputs):
-                if packet.dts is not None:
-                    packet.stream = self._audio_outputs[packet.stream]
-                    self._output.mux(packet)
-        self._close()
+        with _encoding(self._path):
+            self._mux(self._stream.encode(None))
+            if self._audio is not None:
+                self._audio.finish()
+            self._close()
+        with self._temporary.open("rb") as file:
+            os.fsync(file.fileno())
         self._temporary.replace(self._path)
         return [self._path]
 
     def abort(self) -> None:
         """Remove the unfinished video."""
-        with suppress(av.error.FFmpegError, OSError):
+        with suppress(av.FFmpegError, OSError):
             self._close()
         self._temporary.unlink(missing_ok=True)
 
@@ -237,22 +246,15 @@ class VideoOverlay:
             output.close()
 
 
-def _audio_of(path: Path) -> InputContainer | None:
-    """Open a video once more for its audio packets; None if it has none."""
-    container = av.open(f"file:{path}", options={"protocol_whitelist": "file"})
-    if container.streams.audio:
-        return container
-    container.close()
-    return None
-
-
-def _add_audio(output: OutputContainer, audio: InputContainer) -> dict[Any, Any]:
-    """Add a copy of every audio stream that MP4 can carry: the new stream by the old one."""
-    streams = {}
-    for stream in audio.streams.audio:
-        if stream.codec_context.name in output.supported_codecs:
-            streams[stream] = output.add_stream_from_template(stream)
-    return streams
+@contextmanager
+def _encoding(path: Path) -> Iterator[None]:
+    """Turn what FFmpeg cannot encode into an InputError; a full disk stays an OSError."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise InputError(f"{path}: the overlay cannot be encoded ({error.strerror}); use --no-overlay") from error
 
 
 def overlay_sink(directory: Path, source: Source, *, explain: bool = False) -> Sink:
