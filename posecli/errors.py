@@ -9,6 +9,10 @@ class PosecliError(Exception):
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """Return the message as one line: names of files may hold line breaks and terminal codes."""
+        return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in super().__str__())
+
 
 class ConfigError(PosecliError):
     """An option or configuration value cannot be used."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections.abc import Iterator
@@ -55,7 +54,7 @@ def infer(
     from posecli.media.sources import expand_sources
     from posecli.pipeline import load_pipeline
 
-    paths = expand_sources(sources)
+    paths = expand_sources(sources, recursive=recursive)
     _check_outputs(paths, out)
     options = RunOptions(
         directory=out, overlay=overlay, explain=explain, keep_journal=keep_journal, recursive=recursive
@@ -72,14 +71,18 @@ def _check_outputs(paths: list[str], out: Path) -> None:
     Raises:
         ConfigError: two sources would write the same files, or the output folder cannot be one.
     """
+    from posecli.media.sources import output_stem
+
     stems: dict[str, str] = {}
     for path in paths:
-        stem = Path(path).stem
+        stem = output_stem(path)
         if stem in stems:
             raise ConfigError(f"{path}: writes the same files as {stems[stem]}; give them output folders of their own")
         stems[stem] = path
-    if out.exists() and not out.is_dir():
-        raise ConfigError(f"{out}: is a file, wanted a folder; choose another -o")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{out}: cannot be the output folder ({error.strerror}); choose another -o") from None
 
 
 @contextmanager
@@ -101,11 +104,12 @@ def _annotate_all(
 ) -> list[SourceReport]:
     from posecli.cli._progress import progress_bar
     from posecli.engines.local import annotate_source
+    from posecli.media.journal import compact
     from posecli.media.sources import count_frames
 
     reports: list[SourceReport] = []
     started = time.monotonic()
-    totals = [count_frames(path) for path in paths]
+    totals = [count_frames(path, recursive=options.recursive) for path in paths]
     total = sum(count for count in totals if count) if all(totals) else None
     people = 0
     with progress_bar("frames", total=total, quiet=quiet) as advance:
@@ -120,10 +124,10 @@ def _annotate_all(
             reports.append(report)
             _write_run(reports, pipeline, options.directory, time.monotonic() - started)
             if as_json:
-                click.echo(json.dumps(report.as_dict(), ensure_ascii=False))
-            if report.status == "failed" or report.error:
+                click.echo(compact(report.as_dict()))
+            if report.error and len(paths) > 1:  # a lone source's is how the command ends
                 click.echo(report.error, err=True)
-    if not quiet:
+    if not quiet and any(report.frames for report in reports):
         click.echo(_summary(reports, options.directory), err=True)
     return reports
 
@@ -140,7 +144,6 @@ def _write_run(reports: list[SourceReport], pipeline: Pipeline, directory: Path,
         "seconds": round(seconds, 3),
         "sources": [report.as_dict() for report in reports],
     }
-    directory.mkdir(parents=True, exist_ok=True)
     write_json_atomically(directory / "run.json", run)
 
 
@@ -163,5 +166,6 @@ def _judge(reports: list[SourceReport]) -> None:
     failed = [report for report in bad if report.status == "failed"]
     if not bad:
         return
-    message = f"{len(failed)} of {len(reports)} sources failed, {len(bad) - len(failed)} lost frames; see run.json"
-    raise (InputError if len(failed) == len(reports) else PartialError)(message)
+    message = f"{len(failed)} of {len(reports)} sources failed, {len(bad) - len(failed)} are incomplete; see run.json"
+    kind = InputError if len(failed) == len(reports) else PartialError
+    raise kind(reports[0].error if len(reports) == 1 else message)

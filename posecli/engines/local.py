@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -42,7 +42,7 @@ class SourceReport:
 
     source: str
     status: str  # "ok", "partial" (some frames failed) or "failed"
-    error: str = ""
+    error: str = ""  # one line that names the source; a partial one has it, too
     frames: int = 0
     frames_failed: int = 0
     header_frames: int | None = None
@@ -50,7 +50,6 @@ class SourceReport:
     refiner_runs: int = 0
     seconds: float = 0.0
     outputs: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Return the entry, with refiner runs per person worked out."""
@@ -172,6 +171,12 @@ class Tally:
         self.people += len(annotated.poses)
         self.refiner_runs += annotated.refiner_runs
 
+    def counts(self) -> dict[str, Any]:
+        """Return the counts, and the seconds until now, as a report has them."""
+        seconds = round(time.monotonic() - self.started, 3)
+        names = ("frames", "frames_failed", "people", "refiner_runs")
+        return {**{name: getattr(self, name) for name in names}, "seconds": seconds}
+
 
 def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress: Progress) -> SourceReport:
     """Annotate one source and write its files.
@@ -182,24 +187,24 @@ def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress
     tally = Tally()
     try:
         with open_source(path, recursive=options.recursive) as source:
-            report = _annotate(source, pipeline, options, tally, progress)
-        return replace(report, source=str(path))
+            header_frames, outputs, notes = _annotate(source, pipeline, options, tally, progress)
     except (PosecliError, OSError) as error:
-        return SourceReport(
-            source=str(path),
-            status="failed",
-            error=str(error),
-            frames=tally.frames,
-            frames_failed=tally.frames_failed,
-            people=tally.people,
-            refiner_runs=tally.refiner_runs,
-            seconds=round(time.monotonic() - tally.started, 3),
-        )
+        told = error if isinstance(error, PosecliError) else InputError(f"{path}: {error}")
+        return SourceReport(source=path, status="failed", error=str(told), **tally.counts())
+    return SourceReport(
+        source=path,
+        status="partial" if notes else "ok",
+        error=str(InputError(f"{path}: {'; '.join(notes)}")) if notes else "",
+        header_frames=header_frames,
+        outputs=tuple(str(output) for output in outputs),
+        **tally.counts(),
+    )
 
 
 def _annotate(
     source: Source, pipeline: Pipeline, options: RunOptions, tally: Tally, progress: Progress
-) -> SourceReport:
+) -> tuple[int | None, list[Path], list[str]]:
+    """Return how many frames the header promised, what was written, and what is wrong although it was."""
     sinks = _open_sinks(source, pipeline, options)
     try:
         with ExitStack() as stack:
@@ -213,27 +218,15 @@ def _annotate(
         if not tally.frames:
             raise InputError(f"{source.path}: not one frame could be decoded")
         counts = {"decoded_frames": tally.frames, "header_frames": source.header_frames}
-        outputs = [str(path) for sink in sinks for path in sink.finish(counts)]
+        outputs = [path for sink in sinks for path in sink.finish(counts)]
     except BaseException:
         for sink in sinks:
             sink.abort()
         raise
-    notes = _notes(source, tally)
-    return SourceReport(
-        source="",
-        status="partial" if tally.frames_failed or notes else "ok",
-        error="; ".join(notes),
-        frames=tally.frames,
-        frames_failed=tally.frames_failed,
-        header_frames=source.header_frames,
-        people=tally.people,
-        refiner_runs=tally.refiner_runs,
-        seconds=round(time.monotonic() - tally.started, 3),
-        outputs=tuple(outputs),
-    )
+    return source.header_frames, outputs, _notes(source, tally)
 
 
-def _notes(source: Source, tally: Tally) -> tuple[str, ...]:
+def _notes(source: Source, tally: Tally) -> list[str]:
     """Say what a file's header promised and its frames did not keep: no error is raised by a truncated file."""
     notes = []
     if tally.frames_failed:
@@ -241,7 +234,7 @@ def _notes(source: Source, tally: Tally) -> tuple[str, ...]:
     header = source.header_frames
     if header is not None and tally.frames + tally.frames_failed < header:
         notes.append(f"{tally.frames} frames decoded, but the header says {header}: the file is cut off or damaged")
-    return tuple(notes)
+    return [*notes, *source.notes()]
 
 
 def _open_sinks(source: Source, pipeline: Pipeline, options: RunOptions) -> list[Sink]:
@@ -254,9 +247,7 @@ def _open_sinks(source: Source, pipeline: Pipeline, options: RunOptions) -> list
         "networks": pipeline.weights,
         "config": asdict(pipeline.config),
     }
-    sinks: list[Sink] = [
-        CocoSink(options.directory, source.stem, info, keep_journal=options.keep_journal, explain=options.explain)
-    ]
-    if options.overlay:
-        sinks.append(overlay_sink(options.directory, source, explain=options.explain))
-    return sinks
+    overlays = [overlay_sink(options.directory, source, explain=options.explain)] if options.overlay else []
+    # Last, because it opens a file; written to first, because its journal has to know of every finished frame.
+    coco = CocoSink(options.directory, source.stem, info, keep_journal=options.keep_journal, explain=options.explain)
+    return [coco, *overlays]

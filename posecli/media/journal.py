@@ -14,7 +14,17 @@ Entry = dict[str, Any]
 
 def compact(value: object) -> str:
     """Return JSON without spaces or line breaks; NaN has no place in it."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _encodable(json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False))
+
+
+def readable(value: object) -> str:
+    """Return JSON for people to look at, with a line break at the end."""
+    return _encodable(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False)) + "\n"
+
+
+def _encodable(text: str) -> str:
+    """Escape the lone surrogates that stand for bytes of a file name that are not UTF-8, as JSON does."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 class Journal:
@@ -43,14 +53,14 @@ def read_journal(path: Path) -> tuple[Entry, Iterator[Entry]]:
     """
     entries = _entries(path)
     header = next(entries, None)
-    if header is None or "frame_index" in header:
+    if not isinstance(header, dict) or "info" not in header:
         raise InputError(f"{path}: not a journal; its first line should be a header")
     return header, entries
 
 
 def _entries(path: Path) -> Iterator[Entry]:
     try:
-        with path.open(encoding="utf-8") as file:
+        with path.open(encoding="utf-8", errors="replace") as file:  # a line may be torn inside of a letter
             for number, line in enumerate(file, start=1):
                 if not line.endswith("\n"):
                     return  # the process died while writing it

@@ -38,14 +38,8 @@ def draw(image: np.ndarray, poses: Poses, *, rejections: Sequence[Rejection] = (
     canvas = image.copy()
     for rejection in rejections:
         _draw_rejection(canvas, rejection)
-    people = zip(
-        poses.boxes.tolist(),
-        poses.keypoints.tolist(),
-        poses.keypoint_scores.tolist(),
-        poses.scores.tolist(),
-        strict=True,
-    )
-    for box, points, scores, _ in reversed(list(people)):  # the surest person on top
+    people = zip(poses.boxes.tolist(), poses.keypoints.tolist(), poses.keypoint_scores.tolist(), strict=True)
+    for box, points, scores in reversed(list(people)):  # the surest person on top
         _draw_person(canvas, box, points, scores)
     return canvas
 

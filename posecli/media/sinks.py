@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +18,7 @@ from posecli.errors import InputError
 from posecli.media.audio import AudioTrack
 from posecli.media.coco import annotation_entry, categories, frame_entry, image_entry, result_entry
 from posecli.media.images import IMAGE_SUFFIXES
-from posecli.media.journal import Journal, compact, read_journal
+from posecli.media.journal import Journal, compact, read_journal, readable
 from posecli.media.overlay import draw
 from posecli.media.sources import Source, VideoSource
 from posecli.records import Annotated
@@ -58,7 +57,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def write_json_atomically(path: Path, value: object) -> None:
     """Write a small JSON file, whole or not at all."""
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        temporary.write_text(readable(value), encoding="utf-8")
 
 
 class CocoSink:
@@ -69,11 +68,13 @@ class CocoSink:
     ) -> None:
         self.dataset, self.results = directory / f"{stem}.coco.json", directory / f"{stem}.results.json"
         self._info, self._keep, self._explain = info, keep_journal, explain
+        self._empty = True
         self._journal = Journal(directory / f"{stem}.jsonl", {"info": info})
 
     def write(self, annotated: Annotated) -> None:
         """Append the frame to the journal."""
         self._journal.append(frame_entry(annotated, explain=self._explain))
+        self._empty = False
 
     def finish(self, counts: dict[str, int | None]) -> list[Path]:
         """Make both files in streaming passes over the journal: memory does not grow with the source."""
@@ -89,8 +90,10 @@ class CocoSink:
         return [self.dataset, self.results]
 
     def abort(self) -> None:
-        """Close the journal and leave it."""
+        """Close the journal and leave it, if there is anything in it."""
         self._journal.close()
+        if self._empty:
+            self._journal.path.unlink(missing_ok=True)
 
 
 def _write_dataset(file: TextIO, journal: Path, info: dict[str, Any]) -> None:
@@ -130,8 +133,7 @@ class PictureOverlay:
         self._explain, self._single = explain, source.kind == "image"
         self._folder = directory if self._single else directory / f"{source.stem}.overlay"
         self._stem = source.stem
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._written: list[Path] = []
+        self._output = self._folder
 
     def write(self, annotated: Annotated) -> None:
         """Draw and save one picture, in its source's format."""
@@ -149,11 +151,11 @@ class PictureOverlay:
             raise InputError(f"{path}: OpenCV cannot write this format; use --no-overlay")
         with replacing(path) as temporary:
             temporary.write_bytes(data.tobytes())
-        self._written.append(path)
+        self._output = path if self._single else self._folder
 
     def finish(self, counts: dict[str, int | None]) -> list[Path]:
         """Name the picture, or the folder."""
-        return self._written if self._single else [self._folder]
+        return [self._output]
 
     def abort(self) -> None:
         """Every picture written is whole; they stay."""

@@ -115,7 +115,7 @@ def count_frames(path: Path | str, *, recursive: bool = False) -> int | None:
         if path.is_dir():
             return len(images_in(path, recursive=recursive)) or None
         return 1 if _looks_like_image(path) else count_video_frames(path)
-    except InputError:
+    except (InputError, OSError):
         return None  # opening it will say why
 
 
