@@ -49,18 +49,30 @@ class FilterConfig:
     """Which proposals go on to the refiner (DetPoseNet section III-B, Algorithm 1)."""
 
     filter: bool = True  # False: hard box NMS instead, as usual detectors do
-    min_coarse_score: float = 0.15  # a coarse keypoint counts from this heatmap value on
+    min_coarse_score: float = 0.2  # a coarse keypoint counts from this heatmap value on
     min_coarse_keypoints: int = 3  # a box with fewer counted keypoints is likely no person (the paper's delta_kpt)
     confident_box_score: float = 0.5  # such a box stays with any number of keypoints: small people have few or none
-    same_pose_oks: float = 0.7  # two coarse poses more alike than this are one person
+    same_pose_oks: float = 0.9  # two coarse poses more alike than this are one person
+    other_pose_oks: float = 0.1  # in boxes that overlap more than max_box_iou, only poses less alike are two people
     same_box_iou: float = 0.7  # of two people whose boxes overlap more, the second gets a box from its keypoints
     min_recovered_keypoints: int = 6  # a person without a box of its own needs that many connected keypoints
+    min_recovered_score: float = 0.3  # and this much mean coarse score over all keypoints, missing ones counting 0
+    recovered_weight: float = 0.5  # its box score is that mean times this: weaker evidence than a detector's box
     max_box_iou: float = 0.6  # hard NMS, with --no-filter and where coarse keypoints are too few to compare
     max_people: int = 30  # per frame, best first
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        fractions = ("min_coarse_score", "confident_box_score", "same_pose_oks", "same_box_iou", "max_box_iou")
+        fractions = (
+            "min_coarse_score",
+            "confident_box_score",
+            "same_pose_oks",
+            "other_pose_oks",
+            "same_box_iou",
+            "min_recovered_score",
+            "recovered_weight",
+            "max_box_iou",
+        )
         for name in fractions:
             _check_fraction(name, getattr(self, name))
         _check_positive("min_recovered_keypoints", self.min_recovered_keypoints)

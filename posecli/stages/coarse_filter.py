@@ -30,6 +30,7 @@ _MIN_COVERAGE = 0.7  # of a pose's score inside a box, for the pose to lie in it
 _MIN_FIT = 0.1  # coverage x IoU of a pose's own box, for the pose to be the box's person
 _MIN_CONTAINED = 0.8  # of a box's area in another one, for it to show a part of that one's person
 _MIN_TWIN_IOU = 0.4  # below, a sure box with another one's pose borrowed it from its neighbour
+_GHOST_RATIO = 1.25  # of summed scores, for the weaker of two nested people to be an echo
 _BOX_SLACK = 0.05  # keypoints count as inside a little beyond the box's edges, as a fraction of its size
 # From keypoints to a person's box, in units of the square root of the keypoints' extent: left, top, right, bottom.
 # Medians over COCO's people with six and more labelled keypoints (IoU with the labelled box .75 on average).
@@ -112,10 +113,22 @@ def _extract(proposals: Proposals, config: FilterConfig) -> _Evidence:
     peaks, peak_scores, keypoints, scores = peaks.cpu(), peak_scores.cpu(), keypoints.cpu(), scores.cpu()
     people = _CoarsePoses(keypoints, scores)
     people = people[people.num_found >= max(config.min_coarse_keypoints, _MIN_SHARED)]
+    people = people[~_ghosts(people)]
     taken = (people.keypoints[:, :, None] == peaks).all(dim=-1) & (people.scores > 0)[:, :, None]  # (N, K, P)
     scale, offset = proposals.map_scale, (proposals.map_scale - 1) / 2
     in_pixels = replace(people, keypoints=people.keypoints * scale + offset)
     return _Evidence(in_pixels, peaks * scale + offset, peak_scores * ~taken.any(dim=0))
+
+
+def _ghosts(people: _CoarsePoses) -> Tensor:
+    """Say which (N,) people are a weaker echo inside a stronger one: what mixed-up limbs and double peaks leave.
+
+    Their peaks become free again, so that a real person in front of another still has them for its own box.
+    """
+    own = keypoints_to_boxes(people.keypoints, people.scores > 0, image_wh=(1 << 30, 1 << 30))
+    total = people.scores.sum(dim=1)
+    weaker = total[:, None] > _GHOST_RATIO * total  # (stronger, weaker)
+    return (weaker & (_coverage(own, people) > _MIN_CONTAINED)).any(dim=0)
 
 
 def _inside(points: Tensor, boxes: Tensor) -> Tensor:
@@ -207,10 +220,10 @@ def _twins(boxes: Tensor, poses: _CoarsePoses, sure: Tensor, config: FilterConfi
     contained = intersection(boxes, boxes) > _MIN_CONTAINED * area(boxes)[:, None]
     comparable = num_shared >= _MIN_SHARED
     borrowed = sure[:, None] & (iou < _MIN_TWIN_IOU) & ~contained
-    same_pose = comparable & (oks > config.same_pose_oks) & ~borrowed
+    same_box = iou > config.max_box_iou
+    same_pose = comparable & (oks > torch.where(same_box, config.other_pose_oks, config.same_pose_oks)) & ~borrowed
     few = (poses.num_found < _MIN_SHARED).nonzero().squeeze(1)
     foreign = (_inside(poses.keypoints, boxes[few]) & (poses.scores > 0)).sum(dim=-1)
-    same_box = iou > config.max_box_iou
     same_box[few] |= contained[few] & (foreign >= _MIN_SHARED)
     return (same_pose | (same_box & ~comparable)).tolist()
 
@@ -230,9 +243,10 @@ def _recover(accepted: Candidates, people: _CoarsePoses, config: FilterConfig, i
 
     A candidate explains a person if it has half of that person's keypoints, or if the person lies in its box without
     doubling at least three keypoints that the candidate has elsewhere: torn-off limbs are no second person.
-    The box score is the mean coarse score times the share of keypoints found: a half-seen person is half as sure.
+    The box score follows from the mean coarse score over all keypoints: a half-seen person is half as sure.
     """
-    people = people[people.num_found >= config.min_recovered_keypoints]
+    strong = people.scores.mean(dim=1) >= config.min_recovered_score
+    people = people[strong & (people.num_found >= config.min_recovered_keypoints)]
     boxes = keypoints_to_boxes(people.keypoints, people.scores > 0, image_wh=image_wh)
     known = _CoarsePoses(accepted.coarse_keypoints, accepted.coarse_scores)
     similarity, shared = _similarity(accepted.boxes, known, boxes, people)
@@ -244,7 +258,7 @@ def _recover(accepted: Candidates, people: _CoarsePoses, config: FilterConfig, i
     origins = ["second_in_box" if inside else "bottom_up" for inside in within.any(dim=0)[missed].tolist()]
     return Candidates(
         torch.cat((accepted.boxes, boxes[missed])),
-        torch.cat((accepted.box_scores, people.scores.mean(dim=1)[missed])),
+        torch.cat((accepted.box_scores, config.recovered_weight * people.scores.mean(dim=1)[missed])),
         torch.cat((accepted.coarse_keypoints, people.keypoints[missed])),
         torch.cat((accepted.coarse_scores, people.scores[missed])),
         accepted.origins + tuple(origins),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -137,7 +138,7 @@ def test_learning_rate_warms_up_and_ends_at_a_hundredth():
     assert rates[0] == pytest.approx(0.01)
     assert max(rates) == pytest.approx(1.0)
     assert rates[-1] == pytest.approx(0.01, abs=1e-3)
-    assert all(later <= earlier + 1e-9 for earlier, later in zip(rates[100:], rates[101:], strict=False))
+    assert all(later <= earlier + 1e-9 for earlier, later in pairwise(rates[100:]))
 
 
 def test_configuration_errors_name_the_key(tmp_path):
