@@ -42,8 +42,10 @@ def evaluate(
     from posecli.cli._tables import as_json, scores_table
     from posecli.evaluation import load_ground_truth
 
-    if pred is not None and (images is not None or true_boxes):
-        raise ConfigError("--pred scores a file; --images and --true-boxes run the networks: choose one")
+    if pred is not None and (images is not None or true_boxes or save is not None):
+        raise ConfigError("--pred scores a file; --images, --true-boxes and --save run the networks: choose one")
+    if save is not None and not save.parent.is_dir():
+        raise ConfigError(f"{save}: there is no folder {save.parent} to write to")
     truth = load_ground_truth(gt)
     if pred is not None:
         report = _score_file(truth, pred)

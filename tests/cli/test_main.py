@@ -60,6 +60,18 @@ def test_help_lists_every_command_in_its_order():
     assert listed == list(COMMANDS)
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_every_option_has_help(name):
+    command = main.get_command(click.Context(main), name)
+    options = [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+    result = CliRunner().invoke(main, [name, "--help"])
+
+    assert result.exit_code == 0
+    assert command.help
+    assert not [option.name for option in options if not option.help]
+
+
 def test_version_is_printed():
     result = CliRunner().invoke(main, ["--version"])
 

@@ -1,0 +1,150 @@
+"""`posecli eval` from end to end, on networks with random weights."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from posecli.cli import main
+from posecli.media.coco import categories
+
+PEOPLE = {1: ((4, 4, 24, 40), (34, 6, 24, 36)), 2: ((10, 2, 30, 44),)}  # xywh by image id
+
+
+def keypoints_in(box):
+    x, y, width, height = box
+    rows = np.linspace(y, y + height, 17)
+    return [value for number, row in enumerate(rows) for value in (x + width * (number % 3) / 2, float(row), 2)]
+
+
+@pytest.fixture
+def truth(tmp_path):
+    """Two pictures with three people, and their ground truth."""
+    (tmp_path / "pictures").mkdir()
+    for image_id in PEOPLE:
+        pixels = np.random.default_rng(image_id).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+        cv2.imwrite(str(tmp_path / f"pictures/{image_id}.png"), pixels)
+    annotations = [
+        {"image_id": image_id, "bbox": list(box), "keypoints": keypoints_in(box)}
+        for image_id, boxes in PEOPLE.items()
+        for box in boxes
+    ]
+    for number, annotation in enumerate(annotations, start=1):
+        _, _, width, height = annotation["bbox"]
+        annotation.update(id=number, category_id=1, iscrowd=0, num_keypoints=17, area=width * height)
+    images = [{"id": image_id, "file_name": f"{image_id}.png", "width": 64, "height": 48} for image_id in PEOPLE]
+    path = tmp_path / "gt.json"
+    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories()}))
+    return path
+
+
+@pytest.fixture
+def perfect(tmp_path, truth):
+    results = [
+        {"image_id": a["image_id"], "category_id": 1, "keypoints": a["keypoints"], "score": 1.0}
+        for a in json.loads(truth.read_text())["annotations"]
+    ]
+    path = tmp_path / "perfect.json"
+    path.write_text(json.dumps(results))
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["eval", *map(str, arguments)])
+
+
+def assert_one_line(text):
+    assert text.endswith("\n")
+    assert text.count("\n") == 1, text
+
+
+def test_perfect_results_score_one(truth, perfect):
+    result = run("--gt", truth, "--pred", perfect, "--json")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    scores = json.loads(result.stdout)
+    assert (scores["AP"], scores["AR"]) == (1.0, 1.0)
+
+
+def test_the_table_is_on_stdout(truth, perfect):
+    result = run("--gt", truth, "--pred", perfect)
+
+    assert result.exit_code == 0
+    assert "1.000" in result.stdout
+    assert "3 poses, 3 labelled people, 2 images" in result.stdout
+
+
+def test_nobody_found_scores_zero(truth, tmp_path):
+    (tmp_path / "none.json").write_text("[]")
+
+    assert json.loads(run("--gt", truth, "--pred", tmp_path / "none.json", "--json").stdout)["AP"] == 0
+
+
+def test_the_networks_run_on_the_pictures(posecli, truth, tmp_path):
+    arguments = ("--gt", truth, "--images", tmp_path / "pictures", "--json")
+
+    result = posecli("eval", *arguments, "--save", tmp_path / "results.json")
+
+    assert result.exit_code == 0, result.output
+    scores = json.loads(result.stdout)
+    assert scores["num_images"] == 2
+    assert scores["refiner_runs_per_person"] == pytest.approx(4 / 3, abs=1e-3)
+    again = run("--gt", truth, "--pred", tmp_path / "results.json", "--json")
+    assert json.loads(again.stdout)["AP"] == scores["AP"]
+
+
+def test_the_refiner_alone_runs_on_the_true_boxes(posecli, truth, tmp_path):
+    result = posecli("eval", "--gt", truth, "--images", tmp_path / "pictures", "--true-boxes", "--json")
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["num_results"] == 3
+
+
+@pytest.mark.parametrize("harm", ["missing", "other_size", "no_image", "outside", "no_folder"])
+def test_pictures_that_do_not_fit_the_truth_are_bad_input(posecli, truth, tmp_path, harm):
+    picture, folder = tmp_path / "pictures/2.png", tmp_path / "pictures"
+    if harm == "missing":
+        picture.unlink()
+    elif harm == "other_size":
+        cv2.imwrite(str(picture), np.zeros((10, 10, 3), np.uint8))
+    elif harm == "no_image":
+        picture.write_text("hello")
+    elif harm == "outside":
+        truth.write_text(truth.read_text().replace("2.png", "../../2.png"))
+    else:
+        folder = tmp_path / "nowhere"
+
+    result = posecli("eval", "--gt", truth, "--images", folder)
+
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert_one_line(result.stderr)
+
+
+def test_a_truth_that_cannot_be_read_is_bad_input(tmp_path, perfect):
+    (tmp_path / "bad.json").write_text('{"images": [')
+
+    for path in (tmp_path / "bad.json", tmp_path / "missing.json", perfect, tmp_path):
+        result = run("--gt", path, "--pred", perfect)
+        assert (result.exit_code, result.stdout) == (4, ""), path
+        assert_one_line(result.stderr)
+
+
+def test_contradictions_are_usage_errors(truth, perfect, tmp_path):
+    for arguments in (
+        ("--pred", perfect, "--images", tmp_path),
+        ("--pred", perfect, "--true-boxes"),
+        ("--pred", perfect, "--save", tmp_path / "results.json"),
+        (),
+    ):
+        result = run("--gt", truth, *arguments)
+        assert (result.exit_code, result.stdout) == (2, ""), arguments
+        assert_one_line(result.stderr)
+
+
+def test_results_that_cannot_be_saved_are_told_before_the_work(posecli, truth, tmp_path):
+    result = posecli("eval", "--gt", truth, "--images", tmp_path / "pictures", "--save", tmp_path / "no/results.json")
+
+    assert result.exit_code == 2
+    assert_one_line(result.stderr)
