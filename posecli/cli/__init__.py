@@ -119,3 +119,4 @@ def _discard_stdout() -> None:
 @click.version_option(__version__, prog_name="posecli", message="%(prog)s %(version)s")
 def main() -> None:
     """Annotate people in images and videos with 17 COCO keypoints."""
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # an error is one line, and ours

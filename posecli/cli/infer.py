@@ -144,7 +144,10 @@ def _write_run(reports: list[SourceReport], pipeline: Pipeline, directory: Path,
         "seconds": round(seconds, 3),
         "sources": [report.as_dict() for report in reports],
     }
-    write_json_atomically(directory / "run.json", run)
+    try:
+        write_json_atomically(directory / "run.json", run)
+    except OSError as error:
+        raise InputError(f"{directory / 'run.json'}: cannot be written ({error.strerror})") from error
 
 
 def _summary(reports: list[SourceReport], directory: Path) -> str:

@@ -189,7 +189,7 @@ def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress
         with open_source(path, recursive=options.recursive) as source:
             header_frames, outputs, notes = _annotate(source, pipeline, options, tally, progress)
     except (PosecliError, OSError) as error:
-        told = error if isinstance(error, PosecliError) else InputError(f"{path}: {error}")
+        told = error if isinstance(error, PosecliError) else InputError(f"{path}: {_reason(error)}")
         return SourceReport(source=path, status="failed", error=str(told), **tally.counts())
     return SourceReport(
         source=path,
@@ -199,6 +199,10 @@ def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress
         outputs=tuple(str(output) for output in outputs),
         **tally.counts(),
     )
+
+
+def _reason(error: OSError) -> str:
+    return f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
 
 
 def _annotate(

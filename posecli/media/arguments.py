@@ -53,8 +53,9 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
 
 def output_stem(path: Path | str) -> str:
     """Return what the output files of a source are named after: a file's stem, a folder's whole name."""
-    path = Path(path)
-    return (path.resolve().name or "root") if path.is_dir() else path.stem
+    if os.path.isdir(path):
+        return Path(path).resolve().name or "root"
+    return Path(path).stem
 
 
 def _spelled_out(argument: str) -> list[str]:

@@ -23,6 +23,8 @@ from posecli.media.overlay import draw
 from posecli.media.sources import Source, VideoSource
 from posecli.records import Annotated
 
+_COLOUR_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in {".pbm", ".pgm"})
+
 
 class Sink(Protocol):
     """One kind of output of one source."""
@@ -142,13 +144,14 @@ class PictureOverlay:
             return
         drawn = draw(frame.image.numpy(), annotated.poses, rejections=annotated.rejections if self._explain else ())
         name = Path(frame.file_name)
-        if name.suffix.lower() not in IMAGE_SUFFIXES:  # an image by its content, whatever its name
+        if name.suffix.lower() not in _COLOUR_SUFFIXES:  # or an image by its content, whatever its name
             name = name.with_name(f"{name.name}.png")
         path = self._folder / (f"{self._stem}.overlay{name.suffix}" if self._single else name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        whole, data = cv2.imencode(path.suffix, cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-        if not whole:
-            raise InputError(f"{path}: OpenCV cannot write this format; use --no-overlay")
+        written, data = cv2.imencode(path.suffix, cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        if not written:
+            size = f"{drawn.shape[1]}x{drawn.shape[0]} pixels"
+            raise InputError(f"{path}: OpenCV cannot write {size} in this format; use --no-overlay")
         with replacing(path) as temporary:
             temporary.write_bytes(data.tobytes())
         self._output = path if self._single else self._folder

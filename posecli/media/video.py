@@ -201,6 +201,8 @@ def video_stream(container: Any, path: Path) -> Any:
     streams = [stream for stream in container.streams.video if not _is_cover(stream)]
     if not streams:
         found = [f"{stream.type} ({_codec(stream)})" for stream in container.streams if stream.type != "video"]
+        if not container.streams:
+            raise InputError(f"{path}: no video stream, nor any other")
         raise InputError(f"{path}: no video stream, only {', '.join(found) or 'cover art'}")
     stream = container.streams.best("video")
     stream = stream if stream in streams else streams[0]

@@ -142,13 +142,15 @@ def test_a_lost_frame_is_partial(infer, tmp_path):
     assert result.stderr.splitlines()[-1] == f"{tmp_path / 'in'}: 1 of 2 frames could not be decoded"
 
 
-@pytest.mark.parametrize("name", ["text.mp4", "zero.mp4", "missing.mp4", "empty.mp4", "two\nlines.mp4", "broken.png"])
+@pytest.mark.parametrize(
+    "name", ["text.mp4", "x" * 300, "zero.mp4", "missing.mp4", "empty.mp4", "two\nlines.mp4", "broken.png"]
+)
 def test_a_lone_bad_source_is_one_line(infer, tmp_path, name):
     if name == "zero.mp4":
         (tmp_path / name).touch()
     elif name == "empty.mp4":
         (tmp_path / name).mkdir()
-    elif name != "missing.mp4":
+    elif name not in {"missing.mp4", "x" * 300}:
         (tmp_path / name).write_text("hello " * 100)
 
     result = infer(tmp_path / name)

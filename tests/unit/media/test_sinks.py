@@ -256,7 +256,7 @@ def test_lost_frames_show_as_the_frame_before(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.jpg", "a.overlay.jpg"), ("ü.PNG", "ü.overlay.PNG"), ("a.mp4", "a.overlay.png"), ("a", "a.overlay.png")],
+    [("a.jpg", "a.overlay.jpg"), ("ü.PNG", "ü.overlay.PNG"), ("a.mp4", "a.overlay.png"), ("a.pgm", "a.overlay.png")],
 )
 def test_an_image_overlay_has_its_sources_format(tmp_path, name, expected):
     suffix = ".jpg" if name.endswith("jpg") else ".png"

@@ -240,6 +240,15 @@ def test_other_files_are_refused_in_one_line(tmp_path, name, data, message):
     assert count_frames(tmp_path / name) in (None, 1)
 
 
+def test_a_video_of_no_frames_is_refused(tmp_path):
+    with av.open(str(tmp_path / "a.mp4"), "w") as output:
+        output.add_stream("libx264", rate=25).pix_fmt = "yuv420p"
+        output.start_encoding()
+
+    with pytest.raises(InputError, match=r"a\.mp4: no video stream, nor any other"):
+        open_source(tmp_path / "a.mp4")
+
+
 def test_a_song_is_refused_by_its_codec(tmp_path):
     with pytest.raises(InputError, match=r"song.mp4: no video stream, only audio \(aac\)"):
         open_source(clips.write_audio_only(tmp_path / "song.mp4"))
