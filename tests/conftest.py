@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -13,15 +11,6 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(autouse=True)
 def _same_random_numbers():
     torch.manual_seed(0)
-
-
-@pytest.fixture(scope="session")
-def clips() -> ModuleType:
-    """What encodes clips; pytest's importlib mode keeps test modules from importing each other."""
-    spec = importlib.util.spec_from_file_location("clips", ROOT / "tests/unit/media/clips.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="session")

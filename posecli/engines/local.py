@@ -189,7 +189,7 @@ def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress
         with open_source(path, recursive=options.recursive) as source:
             header_frames, outputs, notes = _annotate(source, pipeline, options, tally, progress)
     except (PosecliError, OSError) as error:
-        told = error if isinstance(error, PosecliError) else InputError(f"{path}: {_reason(error)}")
+        told = error if isinstance(error, PosecliError) else InputError(f"{path}: {_reason(path, error)}")
         return SourceReport(source=path, status="failed", error=str(told), **tally.counts())
     return SourceReport(
         source=path,
@@ -201,8 +201,9 @@ def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress
     )
 
 
-def _reason(error: OSError) -> str:
-    return f"{error.strerror or error}" + (f" ({error.filename})" if error.filename else "")
+def _reason(path: str, error: OSError) -> str:
+    other = f" ({error.filename})" if error.filename and str(error.filename) != path else ""
+    return f"{error.strerror or error}{other}"
 
 
 def _annotate(

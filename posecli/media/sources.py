@@ -33,7 +33,6 @@ class Source:
         self.path = path
         self.stem = output_stem(path)  # outputs are named after it
         self.kind = kind  # "image", "folder" or "video"
-        self.decoded_frames = 0  # good frames so far
         self._frames = frames
         self._num_images = num_images
 
@@ -61,9 +60,7 @@ class Source:
         return self
 
     def __next__(self) -> Frame:
-        frame = next(self._frames)
-        self.decoded_frames += frame.image is not None
-        return frame
+        return next(self._frames)
 
 
 class VideoSource(Source):

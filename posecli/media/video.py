@@ -30,8 +30,7 @@ class VideoReader:
     time_base: Fraction  # seconds, unit of `Frame.pts`
     pixel_aspect: Fraction | None  # width of a pixel / its height, upright
     rotation: int = 0  # degrees clockwise that turned the stored picture upright
-    decoded_frames: int = 0
-    corrupt_frames: int = 0  # of the decoded; the decoder patched them up
+    corrupt_frames: int = 0  # the decoder patched them up
 
     def __init__(self, path: Path, stem: str) -> None:
         """Open the file and decode its first picture.
@@ -72,11 +71,8 @@ class VideoReader:
         """Yield the frames; works once."""
         if self._first is not None:
             first, self._first = self._first, None
-            self.decoded_frames += first.image is not None
             yield first
-        for frame in self._frames:
-            self.decoded_frames += frame.image is not None
-            yield frame
+        yield from self._frames
 
     def notes(self) -> tuple[str, ...]:
         """Say, after the last frame, what is wrong with the file although it could be read."""

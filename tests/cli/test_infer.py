@@ -14,6 +14,7 @@ import torch
 from click.testing import CliRunner
 from pycocotools.coco import COCO
 
+import clips
 from posecli import __version__
 from posecli.cli import main
 from posecli.media.journal import read_journal
@@ -39,7 +40,7 @@ def infer(posecli, tmp_path):
     return lambda *arguments, **options: posecli("infer", "-o", tmp_path / "out", *arguments, **options)
 
 
-def test_a_video_gives_its_files_and_a_summary(infer, tmp_path, clips):
+def test_a_video_gives_its_files_and_a_summary(infer, tmp_path):
     result = infer(clips.write_clip(tmp_path / "walk.mp4"))
 
     assert (result.exit_code, result.stdout) == (0, "")
@@ -52,7 +53,7 @@ def test_a_video_gives_its_files_and_a_summary(infer, tmp_path, clips):
     assert len(results.getAnnIds()) == 24
 
 
-def test_run_json_says_what_was_run_on_what(infer, tmp_path, clips):
+def test_run_json_says_what_was_run_on_what(infer, tmp_path):
     path = clips.write_clip(tmp_path / "walk.mp4")
 
     infer(path, "--no-overlay")
@@ -67,7 +68,7 @@ def test_run_json_says_what_was_run_on_what(infer, tmp_path, clips):
     assert source["refiner_runs_per_person"] == source["refiner_runs"] / source["people"]
 
 
-def test_json_lines_have_stdout_for_themselves(infer, tmp_path, clips):
+def test_json_lines_have_stdout_for_themselves(infer, tmp_path):
     paths = [clips.write_clip(tmp_path / "a.mp4"), save_png(tmp_path / "b.png")]
 
     result = infer("--json", *paths)
@@ -213,7 +214,7 @@ def test_a_device_that_is_not_there_has_its_own_exit_code(tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals")
 @pytest.mark.parametrize(("sent", "exit_code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_an_interrupt_leaves_the_journal(networks, tmp_path, clips, sent, exit_code):
+def test_an_interrupt_leaves_the_journal(networks, tmp_path, sent, exit_code):
     path = clips.write_clip(tmp_path / "long.avi", pts=range(4000), codec="mpeg4")
     # a test run in the background may have SIGINT ignored, which a child inherits
     program = (

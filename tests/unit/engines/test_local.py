@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import clips
 from posecli.config import PipelineConfig
 from posecli.engines.local import Ahead, Behind, RunOptions, annotate_source
 from posecli.errors import InputError
@@ -121,7 +122,7 @@ def test_behind_raises_a_sinks_error_and_blocks_nobody():
         writer.check()
 
 
-def test_a_whole_video_is_ok(tmp_path, clips):
+def test_a_whole_video_is_ok(tmp_path):
     seen = []
     path = clips.write_clip(tmp_path / "a.mp4")
 
@@ -134,7 +135,7 @@ def test_a_whole_video_is_ok(tmp_path, clips):
     assert [annotated.frame.index for annotated in seen] == list(range(12))
 
 
-def test_a_broken_source_is_reported_and_leaves_nothing(tmp_path, clips):
+def test_a_broken_source_is_reported_and_leaves_nothing(tmp_path):
     out = tmp_path / "out"
     (tmp_path / "text.mp4").write_text("hello " * 100)
     (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
@@ -163,7 +164,7 @@ def test_a_folder_with_a_broken_picture_is_partial(tmp_path):
     assert sorted(p.name for p in (tmp_path / "out/in.overlay").iterdir()) == ["img1.png", "img3.png"]
 
 
-def test_a_video_that_was_cut_off_is_partial(tmp_path, clips):
+def test_a_video_that_was_cut_off_is_partial(tmp_path):
     path = clips.write_clip(tmp_path / "a.mkv", pts=range(200), crf=10)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -186,7 +187,7 @@ def test_a_disk_that_cannot_be_written_to_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError("bug"), KeyboardInterrupt(), SystemExit(143)])
-def test_bugs_and_interrupts_get_out_and_the_journal_stays(tmp_path, clips, error):
+def test_bugs_and_interrupts_get_out_and_the_journal_stays(tmp_path, error):
     path = clips.write_clip(tmp_path / "a.mp4")
 
     with pytest.raises(type(error)):

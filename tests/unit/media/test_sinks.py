@@ -1,7 +1,5 @@
-import importlib.util
 import json
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import cv2
@@ -10,6 +8,7 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
+import clips
 from posecli.errors import InputError
 from posecli.media import sinks
 from posecli.media.journal import Journal, read_journal
@@ -17,10 +16,6 @@ from posecli.media.sinks import CocoSink, overlay_sink, write_json_atomically
 from posecli.media.sources import open_source
 from posecli.records import Annotated, Frame, Poses, Rejection
 from posecli.skeleton import KEYPOINTS
-
-spec = importlib.util.spec_from_file_location("clips", Path(__file__).with_name("clips.py"))
-clips = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(clips)
 
 VFR = [*range(0, 300, 10), *range(300, 900, 30), 901, 977]
 COUNTS = {"decoded_frames": 3, "header_frames": 4}

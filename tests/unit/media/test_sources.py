@@ -1,20 +1,15 @@
-import importlib.util
 import os
 from fractions import Fraction
-from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
 
+import clips
 from posecli.errors import InputError
 from posecli.media.sources import VideoSource, count_frames, open_source
 from posecli.media.video import VideoReader
-
-spec = importlib.util.spec_from_file_location("clips", Path(__file__).with_name("clips.py"))
-clips = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(clips)
 
 VFR = [*range(0, 300, 10), *range(300, 900, 30), 901, 977]
 
@@ -33,7 +28,7 @@ def frames_of(path, **options):
 def test_an_image_is_one_frame(tmp_path):
     (frame,), source = frames_of(save_png(tmp_path / "a.b.png", 7))
 
-    assert (source.kind, source.stem, source.header_frames, source.decoded_frames) == ("image", "a.b", 1, 1)
+    assert (source.kind, source.stem, source.header_frames) == ("image", "a.b", 1)
     assert (frame.index, frame.file_name, frame.width, frame.height, frame.pts) == (0, "a.b.png", 8, 6, None)
     assert frame.image.shape == (6, 8, 3)
 
@@ -48,7 +43,7 @@ def test_a_folder_comes_in_natural_order_and_keeps_its_broken_images(tmp_path):
     assert [frame.file_name for frame in frames] == ["img2.png", "img3.png", "img10.png"]
     assert [frame.status for frame in frames] == ["ok", "decode_error", "ok"]
     assert (frames[1].image, frames[1].width, frames[1].height) == (None, 0, 0)
-    assert (source.kind, source.stem, source.header_frames, source.decoded_frames) == ("folder", "run.1", 3, 2)
+    assert (source.kind, source.stem, source.header_frames) == ("folder", "run.1", 3)
     assert [frame.file_name for frame in frames_of(tmp_path / "run.1", recursive=True)[0]][-1] == "sub/img1.png"
 
 
@@ -62,7 +57,7 @@ def test_a_video_keeps_its_true_time_stamps(tmp_path):
     assert [frame.index for frame in frames] == list(range(len(VFR)))
     assert frames[1].file_name == "walk_000001.png"
     assert isinstance(source, VideoSource)
-    assert (source.kind, source.rotation, source.decoded_frames) == ("video", 0, len(VFR))
+    assert (source.kind, source.rotation) == ("video", 0)
     assert not source.notes()
 
 
@@ -138,14 +133,13 @@ def test_lost_frames_are_placeholders_with_estimated_times(tmp_path, monkeypatch
             yield None if index in {0, 1, 4, 7} else picture
 
     monkeypatch.setattr(VideoReader, "_pictures", lossy)
-    frames, source = frames_of(clips.write_clip(tmp_path / "a.mp4", pts=range(8), turn=(90, False)))
+    frames, _ = frames_of(clips.write_clip(tmp_path / "a.mp4", pts=range(8), turn=(90, False)))
 
     assert [frame.status == "ok" for frame in frames] == [False, False, True, True, False, True, True, False]
     assert [frame.index for frame in frames] == list(range(8))
     assert {(frame.width, frame.height) for frame in frames} == {(48, 64)}
     assert [round(frame.time_s * 25) for frame in frames[2:]] == [2, 3, 4, 5, 6, 7]
     assert frames[4].file_name == "a_000004.png"
-    assert source.decoded_frames == 4
 
 
 def test_a_video_without_one_good_frame_is_refused(tmp_path, monkeypatch):
@@ -161,8 +155,7 @@ def test_a_file_that_was_cut_off_ends_quietly_and_says_so(tmp_path):
 
     frames, source = frames_of(path)
 
-    assert 0 < source.decoded_frames < 200
-    assert len(frames) < 200
+    assert 0 < len(frames) < 200
     assert any("cut off" in note for note in source.notes())
 
 
@@ -177,10 +170,10 @@ def test_a_cut_off_mp4_with_its_index_in_front_has_fewer_frames_than_promised(tm
         output.mux(stream.encode(None))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
-    _, source = frames_of(path)
+    frames, source = frames_of(path)
 
     assert source.header_frames == 100
-    assert 0 < source.decoded_frames < 100
+    assert 0 < sum(frame.status == "ok" for frame in frames) < 100
 
 
 def test_a_gif_is_a_video(tmp_path):
