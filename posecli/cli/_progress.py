@@ -5,22 +5,36 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
+import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
-class Advance(Protocol):
-    """Counts up, and may say more beside the speed."""
+class Bar:
+    """A bar that counts up when it is called."""
+
+    def __init__(self, progress: Progress, what: str, total: int | None) -> None:
+        self._progress, self._what = progress, what
+        self._task = progress.add_task(what, total=total, rate="")
 
     def __call__(self, count: int, note: str = "") -> None:
-        """Move the bar."""
+        """Move the bar, and say more beside the speed."""
+        speed = self._progress.tasks[0].speed
+        rate = f"{speed:.1f} {self._what}/s" if speed else ""
+        self._progress.update(self._task, advance=count, rate=f"{rate} {note}".strip())
+
+    def tell(self, message: str) -> None:
+        """Write a line to stderr, above the bar where there is one."""
+        if self._progress.disable:
+            click.echo(message, err=True)
+        else:
+            self._progress.console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
-def progress_bar(what: str, *, total: int | None, quiet: bool = False) -> Iterator[Advance]:
-    """Show a bar with ETA and speed; yields a function that counts up.
+def progress_bar(what: str, *, total: int | None, quiet: bool = False) -> Iterator[Bar]:
+    """Show a bar with ETA and speed.
 
     Args:
         what: the unit, in the plural.
@@ -37,11 +51,4 @@ def progress_bar(what: str, *, total: int | None, quiet: bool = False) -> Iterat
         TextColumn("{task.fields[rate]}"),
     )
     with Progress(*columns, console=console, disable=silent, transient=True) as progress:
-        task = progress.add_task(what, total=total, rate="")
-
-        def advance(count: int, note: str = "") -> None:
-            speed = progress.tasks[0].speed
-            rate = f"{speed:.1f} {what}/s" if speed else ""
-            progress.update(task, advance=count, rate=f"{rate} {note}".strip())
-
-        yield advance
+        yield Bar(progress, what, total)

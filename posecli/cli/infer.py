@@ -109,15 +109,14 @@ def _annotate_all(
 
     reports: list[SourceReport] = []
     started = time.monotonic()
-    totals = [count_frames(path, recursive=options.recursive) for path in paths]
-    total = sum(count for count in totals if count) if all(totals) else None
+    total = sum(count_frames(path, recursive=options.recursive) or 0 for path in paths) or None
     people = 0
-    with progress_bar("frames", total=total, quiet=quiet) as advance:
+    with progress_bar("frames", total=total, quiet=quiet) as bar:
 
         def progress(annotated: Annotated) -> None:
             nonlocal people
             people += len(annotated.poses)
-            advance(1, f"{people} people")
+            bar(1, f"{people} people")
 
         for path in paths:
             report = annotate_source(path, pipeline, options, progress)
@@ -126,7 +125,7 @@ def _annotate_all(
             if as_json:
                 click.echo(compact(report.as_dict()))
             if report.error and len(paths) > 1:  # a lone source's is how the command ends
-                click.echo(report.error, err=True)
+                bar.tell(report.error)
     if not quiet and any(report.frames for report in reports):
         click.echo(_summary(reports, options.directory), err=True)
     return reports
