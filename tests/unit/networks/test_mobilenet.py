@@ -50,7 +50,9 @@ def test_frozen_blocks_keep_weights_and_statistics():
     sum(tap.square().mean() for tap in trunk(torch.rand(2, 3, 64, 64))).backward()
     torch.optim.SGD([w for w in trunk.parameters() if w.requires_grad], lr=0.1).step()
 
-    changed = {name.split(".")[1] for name, tensor in trunk.state_dict().items() if not torch.equal(tensor, before[name])}
+    changed = {
+        name.split(".")[1] for name, tensor in trunk.state_dict().items() if not torch.equal(tensor, before[name])
+    }
     assert changed == {str(block) for block in range(4, 17)}
 
 
