@@ -94,4 +94,5 @@ def save_weights(network: nn.Module, path: Path, metadata: dict[str, str]) -> No
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     save_file(state, temporary, metadata=metadata)
+    temporary.chmod(0o644)  # safetensors makes it the owner's alone, and it goes into wheels
     temporary.replace(path)
