@@ -134,6 +134,7 @@ class DatasetConfig:
     min_pseudo_score: float = 0.3
     min_area: float = 32.0 * 32.0  # square pixels; smaller people are no use as crops
     empty_crops: int = 2  # crops without people from each picture without people
+    mined: str = ""  # what `posecli infer` wrote for these pictures: boxes on nobody become crops without people (HNDM)
     hold_out: bool = False  # leave three of ten pictures (in name order: 0, 3, 6 of each ten) for measuring
     repeat: int = 1  # times an epoch
 
@@ -172,6 +173,7 @@ class TrainConfig:
     learning_rate: float = 1e-3
     trunk_rate: float = 0.5  # learning rate of the trunk, relative
     warmup: int = 100  # steps
+    schedule: str = "cosine"  # or "step": a tenth after 70% of the steps, a hundredth after 90%
     weight_decay: float = 0.02
     ema: float = 0.998
     frozen_blocks: int = 4  # first blocks of the trunk that keep their start weights
@@ -189,6 +191,8 @@ class TrainConfig:
         for size in (self.input_hw, self.small_hw or self.input_hw):
             if size[0] % 32 or size[1] % 32:
                 raise ConfigError(f"input sizes must be multiples of 32, got {size[0]}x{size[1]}")
+        if self.schedule not in {"cosine", "step"}:
+            raise ConfigError(f"schedule must be cosine or step, got {self.schedule!r}")
         if not self.datasets:
             raise ConfigError("a training needs at least one [[datasets]]")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 
 from posecli.config import PipelineConfig, RefineConfig
-from posecli.errors import ConfigError
-from posecli.networks import load_network
+from posecli.errors import ConfigError, DeviceError
+from posecli.networks import get_spec, load_network
 from posecli.networks._weights import find_weights, sha256
 from posecli.records import Annotated, Candidates, Frame, Poses, Proposals
 from posecli.runtime import resolve_device
@@ -32,10 +32,21 @@ class Pipeline:
 
     @torch.inference_mode()
     def run(self, frames: Iterable[Frame]) -> Iterator[Annotated]:
-        """Yield each frame with its people, in the order the frames came; nothing is kept of a yielded frame."""
+        """Yield each frame with its people, in the order the frames came; nothing is kept of a yielded frame.
+
+        Raises:
+            DeviceError: the device's memory is too small for the batches.
+        """
         source = iter(frames)
         while batch := list(islice(source, self.config.batch_frames)):
-            yield from self._annotate(batch)
+            try:
+                done = list(self._annotate(batch))
+            except torch.OutOfMemoryError as error:
+                crops = self.config.batch_crops
+                raise DeviceError(
+                    f"out of memory on {self.refiner.device} at --batch {crops}; try --batch {max(1, crops // 2)}"
+                ) from error
+            yield from done
 
     def select(self, proposals: Proposals, image_wh: tuple[int, int]) -> Candidates:
         """Decide which proposals the refiner looks at."""
@@ -91,6 +102,8 @@ def load_pipeline(config: PipelineConfig, *, device: str = "auto", weights: dict
     place = resolve_device(device)
     given = dict(weights or {})
     names = (config.detect.detector, config.refine.refiner)
+    for name in names:
+        get_spec(name)  # a misspelt name shows before anything is loaded
     if unused := sorted(given.keys() - set(names)):
         raise ConfigError(f"weights given for {unused[0]}, but the networks are {' and '.join(names)}")
     network, spec = load_network(config.detect.detector, given.get(config.detect.detector), kind="proposer")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from posecli import __version__
-from posecli.errors import InputError, PosecliError
+from posecli.errors import DeviceError, InputError, PosecliError
 from posecli.media.sinks import CocoSink, Sink, overlay_sink
 from posecli.media.sources import Source, open_source
 from posecli.pipeline import Pipeline
@@ -182,12 +182,14 @@ def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress
     """Annotate one source and write its files.
 
     What the source or its output folder has wrong ends up in the report, so that the next source still gets its turn;
-    interruption and bugs are raised. The journal of the frames done stays in either case.
+    interruption, bugs and a failing device are raised. The journal of the frames done stays in either case.
     """
     tally = Tally()
     try:
         with open_source(path, recursive=options.recursive) as source:
             header_frames, outputs, notes = _annotate(source, pipeline, options, tally, progress)
+    except DeviceError:
+        raise  # the next source would meet the same
     except (PosecliError, OSError) as error:
         told = error if isinstance(error, PosecliError) else InputError(f"{path}: {_reason(path, error)}")
         return SourceReport(source=path, status="failed", error=str(told), **tally.counts())

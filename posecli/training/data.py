@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 from posecli.config import DatasetConfig
 from posecli.errors import InputError
 from posecli.geometry.affine import crop_matrices, invert, transform_points, warp
-from posecli.geometry.boxes import fit_aspect
+from posecli.geometry.boxes import fit_aspect, pairwise_iou, xywh_to_xyxy
 from posecli.skeleton import NUM_KEYPOINTS
 
 _HELD_OUT = (0, 3, 6)  # of each ten pictures in name order
@@ -111,6 +111,16 @@ def _canvas(image: Tensor, box: Tensor, crop_hw: tuple[int, int]) -> tuple[Tenso
     return canvas.round().to(torch.uint8), invert(matrix)
 
 
+def _sample(
+    image: Tensor, box: Tensor, points: Tensor, weights: Tensor, present: Tensor, crop_hw: tuple[int, int]
+) -> tuple[Tensor, ...]:
+    """Return the columns of `Crops` for one (4,) box and its (K, 2) points in image pixels."""
+    canvas, to_canvas = _canvas(image, box, crop_hw)
+    corners = box.view(1, 2, 2)
+    on_canvas = transform_points(corners - 0.5, to_canvas)[0].flatten() + 0.5  # edges, not centres
+    return canvas, on_canvas, transform_points(points[None], to_canvas)[0], weights, present
+
+
 def _person_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
     dataset, guesses = _read_annotations(root, config)
     names = {image["id"]: image["file_name"] for image in dataset["images"]}
@@ -124,12 +134,47 @@ def _person_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -
         for annotation in people:
             points, weights = person_labels(annotation, guesses.get(annotation["id"]), config)
             x, y, width, height = annotation["bbox"]
-            corners = torch.tensor([[x, y], [x + width, y + height]], dtype=torch.float32)
-            canvas, to_canvas = _canvas(image, corners.flatten(), crop_hw)
-            box = transform_points(corners[None] - 0.5, to_canvas)[0].flatten() + 0.5  # edges, not centres
-            moved = transform_points(torch.from_numpy(points)[None], to_canvas)[0]
+            box = torch.tensor([x, y, x + width, y + height], dtype=torch.float32)
             labelled = torch.from_numpy(weights)
-            yield canvas, box, moved, labelled, labelled > 0
+            yield _sample(image, box, torch.from_numpy(points), labelled, labelled > 0, crop_hw)
+
+
+def _nobody(image: Tensor, box: Tensor, crop_hw: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Return a sample of a (4,) box where nobody is: every keypoint is known to be absent."""
+    nothing = torch.zeros(NUM_KEYPOINTS)
+    return _sample(image, box, torch.zeros(NUM_KEYPOINTS, 2), nothing + 1, nothing > 0, crop_hw)
+
+
+def _mined_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
+    """Yield the places where the pipeline saw people and nobody is.
+
+    A found box counts if it overlaps no person of the picture by more than a tenth (IoU), crowds included; pictures
+    whose people are not all boxed prove nothing.
+
+    Source: CCM section 4.1, hard-negative person detection mining.
+    """
+    found, _ = _read_annotations(root, replace(config, annotations=config.mined, pseudo=""))
+    people: dict[str, list[list[float]]] = defaultdict(list)
+    if config.annotations:
+        dataset, _ = _read_annotations(root, config)
+        names = {image["id"]: image["file_name"] for image in dataset["images"] if image.get("all_persons_boxed", True)}
+        people = {name: [] for name in names.values()}
+        for annotation in dataset["annotations"]:
+            if annotation["image_id"] in names:
+                people[names[annotation["image_id"]]].append(annotation["bbox"])
+    else:
+        people = {path.name: [] for path in picture_paths(root / config.images, hold_out=config.hold_out)}
+    boxes: dict[str, list[list[float]]] = defaultdict(list)
+    files = {image["id"]: image["file_name"] for image in found["images"]}
+    for annotation in found["annotations"]:
+        if files[annotation["image_id"]] in people:
+            boxes[files[annotation["image_id"]]].append(annotation["bbox"])
+    for name, seen_xywh in boxes.items():
+        image = read_rgb(root / config.images / name)
+        seen = xywh_to_xyxy(torch.tensor(seen_xywh, dtype=torch.float32))
+        true = xywh_to_xyxy(torch.tensor(people[name], dtype=torch.float32).view(-1, 4))
+        on_nobody = (pairwise_iou(seen, true) <= 0.1).all(dim=1)
+        yield from (_nobody(image, box, crop_hw) for box in seen[on_nobody])
 
 
 def _empty_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
@@ -141,11 +186,7 @@ def _empty_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) ->
             size = limit.min() * (0.15 + 0.8 * torch.rand(1, generator=generator))
             centre = limit * torch.rand(2, generator=generator)
             half = size * torch.tensor((0.2 + 0.3 * float(torch.rand(1, generator=generator)), 0.5))
-            canvas, to_canvas = _canvas(image, torch.cat((centre - half, centre + half)), crop_hw)
-            corners = torch.stack((centre - half, centre + half))[None]
-            box = transform_points(corners - 0.5, to_canvas)[0].flatten() + 0.5
-            nothing = torch.zeros(NUM_KEYPOINTS)
-            yield canvas, box, nothing[:, None].expand(-1, 2).contiguous(), nothing + 1, nothing > 0
+            yield _nobody(image, torch.cat((centre - half, centre + half)), crop_hw)
 
 
 def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tuple[int, int]) -> Crops:
@@ -163,6 +204,8 @@ def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tupl
     for config in datasets:
         crops = _person_crops if config.annotations else _empty_crops
         samples += list(crops(root, config, crop_hw)) * config.repeat
+        if config.mined:
+            samples += list(_mined_crops(root, config, crop_hw))
     if not samples:
         raise InputError(f"{root}: no labelled people in {', '.join(config.images for config in datasets)}")
     return Crops(*(torch.stack(column) for column in zip(*samples, strict=True)))

@@ -56,9 +56,11 @@ def batch_index(step: int, *, samples: int, batch: int, seed: int) -> Tensor:
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Return the factor of the learning rate: linear warm-up, then a cosine to 1%."""
+    """Return the factor of the learning rate: linear warm-up, then a cosine, or two steps, to 1%."""
     if step < config.warmup:
         return (step + 1) / config.warmup
+    if config.schedule == "step":
+        return 1.0 if step < 0.7 * config.steps else 0.1 if step < 0.9 * config.steps else 0.01
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 

@@ -1,0 +1,86 @@
+"""The flow with stub networks: order, frames without pictures, and a device that is too small."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from posecli.config import DetectConfig, FilterConfig, PipelineConfig, RefineConfig
+from posecli.errors import DeviceError
+from posecli.networks import get_spec
+from posecli.networks.detposenet import RawProposals, cell_centres
+from posecli.pipeline import Pipeline
+from posecli.records import Frame
+from posecli.stages.detect import Proposer
+from posecli.stages.refine import Refiner
+
+CPU = torch.device("cpu")
+
+
+class OneBox(torch.nn.Module):
+    """Proposes one sure box of 32 by 64 input pixels in the middle of every picture that is not black."""
+
+    def forward(self, images):
+        height, width = images.shape[-2:]
+        centres, _ = cell_centres(height, width, device=images.device)
+        half = torch.tensor([16.0, 32.0])
+        middle = torch.tensor([width / 2, height / 2])
+        boxes = torch.cat((middle - half, middle + half)).expand(len(images), len(centres), 4)
+        logits = torch.full((len(images), len(centres)), -9.0)
+        logits[images.amax(dim=(1, 2, 3)) > 0, 0] = 5.0
+        maps = torch.zeros(len(images), 1, height // 4, width // 4)
+        return RawProposals(logits, boxes, maps.expand(-1, 17, -1, -1), maps.expand(-1, 38, -1, -1))
+
+
+class MiddlePeaks(torch.nn.Module):
+    """Puts every keypoint into the middle of the crop."""
+
+    def forward(self, crops):
+        heatmaps = torch.zeros(len(crops), 17, crops.shape[2] // 4, crops.shape[3] // 4)
+        heatmaps[..., heatmaps.shape[2] // 2, heatmaps.shape[3] // 2] = 0.8
+        return (heatmaps,)
+
+
+def pipeline_of(refiner=None, **options):
+    config = PipelineConfig(detect=DetectConfig(detector_size=128), filtering=FilterConfig(**options), batch_frames=3)
+    return Pipeline(
+        Proposer(OneBox(), get_spec("detposenet-tiny"), config.detect, CPU),
+        Refiner(refiner or MiddlePeaks(), get_spec("prs-tiny"), RefineConfig(), CPU),
+        config,
+    )
+
+
+def frame(index, *, value=200, size_wh=(128, 96)):
+    image = None if value is None else torch.full((size_wh[1], size_wh[0], 3), value, dtype=torch.uint8)
+    status = "decode_error" if value is None else "ok"
+    return Frame(index=index, image=image, width=size_wh[0], height=size_wh[1], file_name=str(index), status=status)
+
+
+@pytest.mark.parametrize("use_filter", [True, False])
+def test_frames_keep_their_order_whatever_is_on_them(use_filter):
+    frames = [frame(0), frame(1, value=0), frame(2, value=None), frame(3, size_wh=(256, 192)), frame(4)]
+
+    done = list(pipeline_of(filter=use_filter).run(frames))
+
+    assert [annotated.frame.index for annotated in done] == [0, 1, 2, 3, 4]
+    assert [len(annotated.poses) for annotated in done] == [1, 0, 0, 1, 1]
+    assert [annotated.refiner_runs for annotated in done] == [1, 0, 0, 1, 1]
+
+
+def test_poses_lie_in_the_pixels_of_their_own_frame():
+    small, large = pipeline_of().run([frame(0), frame(1, size_wh=(256, 192))])
+
+    torch.testing.assert_close(small.poses.boxes, torch.tensor([[48.0, 16.0, 80.0, 80.0]]))
+    torch.testing.assert_close(large.poses.boxes, 2 * small.poses.boxes)
+    # a cell of the heatmap is 80 / 64 pixels of the small frame and twice that of the large one
+    assert float((small.poses.keypoints - torch.tensor([63.5, 47.5])).abs().max()) < 1.3
+    assert float((large.poses.keypoints - torch.tensor([127.5, 95.5])).abs().max()) < 2.6
+
+
+def test_memory_that_runs_out_is_told_with_a_way_out():
+    class Greedy(torch.nn.Module):
+        def forward(self, crops):
+            raise torch.OutOfMemoryError("too much")
+
+    with pytest.raises(DeviceError, match="out of memory on cpu at --batch 16; try --batch 8"):
+        list(pipeline_of(refiner=Greedy()).run([frame(0)]))
