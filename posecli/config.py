@@ -33,7 +33,7 @@ class DetectConfig:
 
     detector: str = "detposenet-tiny"
     detector_size: int = 416  # long side of the network's input, pixels
-    min_box_score: float = 0.1  # proposals below are not looked at
+    min_box_score: float = 0.15  # proposals below are not looked at
     max_proposals: int = 100  # per frame, best first
 
     def __post_init__(self) -> None:
@@ -46,18 +46,21 @@ class DetectConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FilterConfig:
-    """Which proposals go on to the refiner (DetPoseNet section III-B, Algorithm 1)."""
+    """Which proposals go on to the refiner (DetPoseNet section III-B, Algorithm 1).
+
+    The defaults were chosen on held-out COCO pictures for `detposenet-tiny`: no lower AP than hard NMS, fewer runs.
+    """
 
     filter: bool = True  # False: hard box NMS instead, as usual detectors do
     min_coarse_score: float = 0.2  # a coarse keypoint counts from this heatmap value on
     min_coarse_keypoints: int = 3  # a box with fewer counted keypoints is likely no person (the paper's delta_kpt)
     confident_box_score: float = 0.5  # such a box stays with any number of keypoints: small people have few or none
-    same_pose_oks: float = 0.9  # two coarse poses more alike than this are one person
-    other_pose_oks: float = 0.1  # in boxes that overlap more than max_box_iou, only poses less alike are two people
+    same_pose_oks: float = 0.95  # two coarse poses more alike than this are one person
+    other_pose_oks: float = 0.02  # in boxes that overlap more than max_box_iou, only poses less alike are two people
     same_box_iou: float = 0.7  # of two people whose boxes overlap more, the second gets a box from its keypoints
-    min_recovered_keypoints: int = 6  # a person without a box of its own needs that many connected keypoints
-    min_recovered_score: float = 0.3  # and this much mean coarse score over all keypoints, missing ones counting 0
-    recovered_weight: float = 0.5  # its box score is that mean times this: weaker evidence than a detector's box
+    min_recovered_keypoints: int = 10  # a person without a box of its own needs that many connected keypoints
+    min_recovered_score: float = 0.4  # and this much mean coarse score over all keypoints, missing ones counting 0
+    recovered_weight: float = 0.3  # its box score is that mean times this: weaker evidence than a detector's box
     max_box_iou: float = 0.6  # hard NMS, with --no-filter and where coarse keypoints are too few to compare
     max_people: int = 30  # per frame, best first
 
