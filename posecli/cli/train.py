@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -70,7 +72,8 @@ def train(
     trainer = Trainer(options, spec, task, data=data, folder=folder, device=place)
     if resume:
         trainer.resume()
-    trainer.fit(evaluate=evaluate, report=_silent if quiet else _tell)
+    with _reporter(total=options.steps, done=trainer.run.step, quiet=quiet) as report:
+        trainer.fit(evaluate=evaluate, report=report)
 
 
 def _evaluator(
@@ -93,13 +96,28 @@ def _evaluator(
     return lambda network: dev_scores(network, spec, truth, folder)
 
 
-def _silent(_: dict[str, Any]) -> None:
-    """Report nothing."""
+@contextmanager
+def _reporter(*, total: int, done: int, quiet: bool) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Show the run's log records on stderr: a bar with the losses for a terminal, lines for a file.
 
+    Args:
+        total: steps of the run.
+        done: steps of it that an earlier part did.
+        quiet: show nothing.
+    """
+    from tqdm import tqdm
 
-def _tell(record: dict[str, Any]) -> None:
-    """Report one log record as a line on stderr."""
-    values = record.get("losses") or record.get("scores") or {}
-    shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
-    left = timedelta(seconds=record["eta_s"])
-    click.echo(f"step {record['step']}  {record['samples']} samples  {left} left  {shown}", err=True)
+    watched = sys.stderr.isatty()
+    with tqdm(total=total, initial=done, unit="step", disable=quiet or not watched, file=sys.stderr) as bar:
+
+        def report(record: dict[str, Any]) -> None:
+            values = record.get("losses") or record.get("scores") or {}
+            shown = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+            bar.update(record["step"] - bar.n)
+            if "losses" in record and watched:
+                bar.set_postfix_str(shown)
+            elif not quiet:
+                left = timedelta(seconds=record["eta_s"])
+                bar.write(f"step {record['step']}  {record['samples']} samples  {left} left  {shown}", file=sys.stderr)
+
+        yield report
