@@ -58,9 +58,9 @@ class FilterConfig:
     same_pose_oks: float = 0.95  # two coarse poses more alike than this are one person
     other_pose_oks: float = 0.02  # in boxes that overlap more than max_box_iou, only poses less alike are two people
     same_box_iou: float = 0.7  # of two people whose boxes overlap more, the second gets a box from its keypoints
-    min_recovered_keypoints: int = 10  # a person without a box of its own needs that many connected keypoints
-    min_recovered_score: float = 0.4  # and this much mean coarse score over all keypoints, missing ones counting 0
-    recovered_weight: float = 0.3  # its box score is that mean times this: weaker evidence than a detector's box
+    min_recovered_keypoints: int = 6  # a person without a box of its own needs that many connected keypoints
+    min_recovered_score: float = 0.3  # and this much mean coarse score over all keypoints, missing ones counting 0
+    recovered_weight: float = 0.5  # its box score is that mean times this: weaker evidence than a detector's box
     max_box_iou: float = 0.6  # hard NMS, with --no-filter and where coarse keypoints are too few to compare
     max_people: int = 30  # per frame, best first
 

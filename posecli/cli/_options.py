@@ -34,13 +34,6 @@ _OPTIONS = (
         help="Long side of the proposal network's input, pixels; larger finds smaller people, slower.",
     ),
     click.option(
-        "--min-box-score",
-        type=_UNIT,
-        default=DetectConfig.min_box_score,
-        show_default=True,
-        help="Proposals below are not looked at.",
-    ),
-    click.option(
         "--filter/--no-filter",
         default=FilterConfig.filter,
         help="Filter proposals by their coarse poses, or by hard box NMS.  [default: filter]",
@@ -71,14 +64,30 @@ _OPTIONS = (
 )
 
 
-def pipeline_options(*, min_score: float) -> Callable[[Callable[..., None]], Any]:
+def pipeline_options(
+    *, min_score: float, min_box_score: float = DetectConfig.min_box_score
+) -> Callable[[Callable[..., None]], Any]:
     """Add the options; the command gets `config: PipelineConfig`, `device: str` and `weights: dict[str, Path]`.
 
     Args:
         min_score: the command's default of --min-score.
+        min_box_score: the command's default of --min-box-score.
     """
-    threshold = click.option(
-        "--min-score", type=_UNIT, default=min_score, show_default=True, help="Poses with a lower score are left out."
+    thresholds = (
+        click.option(
+            "--min-box-score",
+            type=_UNIT,
+            default=min_box_score,
+            show_default=True,
+            help="Proposals below are not looked at.",
+        ),
+        click.option(
+            "--min-score",
+            type=_UNIT,
+            default=min_score,
+            show_default=True,
+            help="Poses with a lower score are left out.",
+        ),
     )
 
     def decorate(command: Callable[..., None]) -> Any:
@@ -89,7 +98,7 @@ def pipeline_options(*, min_score: float) -> Callable[[Callable[..., None]], Any
             config = PipelineConfig(**parts, batch_crops=options.pop("batch_crops"))
             command(config=config, weights=_weight_files(weights), **options)
 
-        for option in reversed((*_OPTIONS, threshold)):
+        for option in reversed((*_OPTIONS, *thresholds)):
             collected = option(collected)
         return collected
 

@@ -35,7 +35,8 @@ _TERMINATED = 143  # 128 + SIGTERM
 @click.option("--recursive", is_flag=True, help="Look for images in subfolders too.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a source on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
-@pipeline_options(min_score=0.15)
+# A pose scores less than its box, so boxes much below .25 hardly ever pass --min-score and only cost refiner runs.
+@pipeline_options(min_score=0.15, min_box_score=0.25)
 def infer(
     sources: tuple[str, ...],
     out: Path,
