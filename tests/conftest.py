@@ -25,11 +25,3 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("the photo data beside the checkout is not there")
     return folder
-
-
-@pytest.fixture(scope="session")
-def peers() -> Path:
-    folder = ROOT.parent / "shared" / "peers"
-    if not folder.is_dir():
-        pytest.skip("the peer networks beside the checkout are not there")
-    return folder
