@@ -127,6 +127,13 @@ class PipelineConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReadConfig:
+    """Which frames of a source are read; a journal belongs to one such choice."""
+
+    recursive: bool = False  # folders with the images of their subfolders
+
+
+@dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
     """One folder of pictures to train on; paths are relative to `--data`."""
 

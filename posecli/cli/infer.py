@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from posecli.cli._media_options import reading_options
 from posecli.cli._options import pipeline_options
-from posecli.config import PipelineConfig
+from posecli.config import PipelineConfig, ReadConfig
 from posecli.errors import ConfigError, InputError, PartialError
 
 if TYPE_CHECKING:
@@ -32,9 +33,9 @@ _TERMINATED = 143  # 128 + SIGTERM
 @click.option("--overlay/--no-overlay", default=True, help="Draw the skeletons.  [default: overlay]")
 @click.option("--explain", is_flag=True, help="Write and draw dropped proposals with the reason.")
 @click.option("--keep-journal", is_flag=True, help="Keep STEM.jsonl, one line a frame.")
-@click.option("--recursive", is_flag=True, help="Look for images in subfolders too.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a source on stdout.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no summary.")
+@reading_options
 # A pose scores less than its box, so boxes much below .25 hardly ever pass --min-score and only cost refiner runs.
 @pipeline_options(min_score=0.15, min_box_score=0.25)
 def infer(
@@ -43,9 +44,9 @@ def infer(
     overlay: bool,
     explain: bool,
     keep_journal: bool,
-    recursive: bool,
     as_json: bool,
     quiet: bool,
+    reading: ReadConfig,
     config: PipelineConfig,
     device: str,
     weights: dict[str, Path],
@@ -55,11 +56,9 @@ def infer(
     from posecli.media.sources import expand_sources
     from posecli.pipeline import load_pipeline
 
-    paths = expand_sources(sources, recursive=recursive)
+    paths = expand_sources(sources, recursive=reading.recursive)
     _check_outputs(paths, out)
-    options = RunOptions(
-        directory=out, overlay=overlay, explain=explain, keep_journal=keep_journal, recursive=recursive
-    )
+    options = RunOptions(directory=out, overlay=overlay, explain=explain, keep_journal=keep_journal, reading=reading)
     with _sigterm_exits():
         pipeline = load_pipeline(config, device=device, weights=weights)
         reports = _annotate_all(paths, pipeline, options, as_json=as_json, quiet=quiet)
@@ -110,7 +109,7 @@ def _annotate_all(
 
     reports: list[SourceReport] = []
     started = time.monotonic()
-    total = sum(count_frames(path, recursive=options.recursive) or 0 for path in paths) or None
+    total = sum(count_frames(path, recursive=options.reading.recursive) or 0 for path in paths) or None
     people = 0
     with progress_bar("frames", total=total, quiet=quiet) as bar:
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from posecli import __version__
+from posecli.config import ReadConfig
 from posecli.errors import DeviceError, InputError, PosecliError
 from posecli.media.sinks import CocoSink, Sink, overlay_sink
 from posecli.media.sources import Source, open_source
@@ -33,7 +34,7 @@ class RunOptions:
     overlay: bool = True
     explain: bool = False  # write and draw rejected proposals with their reasons
     keep_journal: bool = False
-    recursive: bool = False  # take folders with their subfolders
+    reading: ReadConfig = field(default_factory=ReadConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +187,7 @@ def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress
     """
     tally = Tally()
     try:
-        with open_source(path, recursive=options.recursive) as source:
+        with open_source(path, recursive=options.reading.recursive) as source:
             header_frames, outputs, notes = _annotate(source, pipeline, options, tally, progress)
     except DeviceError:
         raise  # the next source would meet the same
