@@ -1,4 +1,4 @@
-"""Blocks that several networks share."""
+"""Blocks that several networks share, and what is done to all of their batch norms."""
 
 from __future__ import annotations
 
@@ -7,25 +7,19 @@ from torch.nn.functional import relu, relu6
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 
-class ConvBn(nn.Module):
-    """Convolution and batch norm, with a rectifier unless `activation` is None."""
+class _NormedConvolution(nn.Module):
+    """A convolution of either direction and its batch norm, with a rectifier unless `activation` is None.
 
-    def __init__(
-        self,
-        inputs: int,
-        outputs: int,
-        kernel: int = 3,
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        activation: str | None = "relu",
-    ) -> None:
+    The weights are `conv.weight`, `conv.bias` where the public code has one, and `bn.*`.
+    """
+
+    def __init__(self, conv: nn.Conv2d | nn.ConvTranspose2d, activation: str | None) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, groups=groups, bias=False)
-        self.bn: nn.Module = nn.BatchNorm2d(outputs)
+        self.conv = conv
+        self.bn: nn.Module = nn.BatchNorm2d(conv.out_channels)
         self.activation = activation
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, inputs, H, W) -> (N, outputs, H/stride, W/stride)
+    def forward(self, x: Tensor) -> Tensor:
         """Convolve, normalise, rectify."""
         x = self.bn(self.conv(x))
         if self.activation == "relu":
@@ -41,17 +35,76 @@ class ConvBn(nn.Module):
             if mean is None or variance is None:
                 raise ValueError("a batch norm without running statistics cannot be folded")
             self.conv.weight, self.conv.bias = fuse_conv_bn_weights(
-                self.conv.weight, None, mean, variance, self.bn.eps, self.bn.weight, self.bn.bias
+                self.conv.weight,
+                self.conv.bias,
+                mean,
+                variance,
+                self.bn.eps,
+                self.bn.weight,
+                self.bn.bias,
+                transpose=isinstance(self.conv, nn.ConvTranspose2d),
             )
             self.bn = nn.Identity()
+
+
+class ConvBn(_NormedConvolution):
+    """Convolution, batch norm, rectifier: (N, inputs, H, W) -> (N, outputs, H/stride, W/stride).
+
+    `bias` gives the convolution one although the batch norm swallows it, where public weights hold it.
+    """
+
+    def __init__(  # noqa: PLR0913 - a convolution has so many sides
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = False,
+        activation: str | None = "relu",
+    ) -> None:
+        padding = kernel // 2 * dilation
+        conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias)
+        super().__init__(conv, activation)
+
+
+class DeconvBn(_NormedConvolution):
+    """Transposed 4x4 convolution of stride 2, batch norm, rectifier: (N, inputs, H, W) -> (N, outputs, 2H, 2W)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False), "relu")
 
 
 def fuse_batch_norm(network: nn.Module) -> nn.Module:
     """Fold every batch norm of an evaluation-mode network into its convolution, in place; same answers, faster."""
     for module in network.modules():
-        if isinstance(module, ConvBn):
+        if isinstance(module, _NormedConvolution):
             module.fuse()
     return network
+
+
+def set_batch_norm(network: nn.Module, *, eps: float, momentum: float = 0.1) -> nn.Module:
+    """Give every batch norm of a network another eps and momentum than PyTorch's, in place.
+
+    The eps belongs to the weights: TensorFlow's and torchvision's checkpoints were not all made with 1e-5.
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eps, module.momentum = eps, momentum
+    return network
+
+
+def require_multiple(images: Tensor, multiple: int, *, network: str) -> None:
+    """Refuse (N, C, H, W) images whose sides a network cannot halve often enough.
+
+    Raises:
+        ValueError: a side is not a multiple of `multiple`.
+    """
+    height, width = images.shape[-2:]
+    if height % multiple or width % multiple or not height * width:
+        raise ValueError(f"{network} got images of {height}x{width}, wants sides that are multiples of {multiple}")
 
 
 class Residual(nn.Module):
