@@ -131,6 +131,45 @@ class ReadConfig:
     """Which frames of a source are read; a journal belongs to one such choice."""
 
     recursive: bool = False  # folders with the images of their subfolders
+    stream: int | None = None  # which of a file's video streams, from 0; None: the best one
+    start: float = 0.0  # seconds after a video's first frame
+    end: float | None = None  # seconds after a video's first frame; the frame there is not read any more
+    stride: int = 1  # every so many-th frame or image
+    max_frames: int | None = None  # most frames or images of a source
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for name, least in (("stream", 0), ("start", 0), ("stride", 1), ("max_frames", 1)):
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise ConfigError(f"{name} must be {least} or more, got {value}")
+        if self.end is not None and not self.end > self.start:
+            raise ConfigError(f"end must be after start ({self.start} s), got {self.end} s")
+
+
+OVERLAY_BACKGROUNDS = ("image", "black", "blur")
+OVERLAY_LABELS = ("id", "score", "names")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OverlayConfig:
+    """How people are drawn, and how a drawn video is encoded."""
+
+    overlay_codec: str = "h264"
+    background: str = "image"  # one of OVERLAY_BACKGROUNDS
+    blur_faces: bool = False
+    thickness: float | None = None  # line width, pixels; None: by the sizes of the person and the picture
+    labels: tuple[str, ...] = ()  # of OVERLAY_LABELS: track id, pose score, names of the keypoints
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.background not in OVERLAY_BACKGROUNDS:
+            raise ConfigError(f"background must be one of {', '.join(OVERLAY_BACKGROUNDS)}, got {self.background!r}")
+        if self.thickness is not None:
+            _check_positive("thickness", self.thickness)
+        for label in self.labels:
+            if label not in OVERLAY_LABELS:
+                raise ConfigError(f"labels must be none or some of {', '.join(OVERLAY_LABELS)}, got {label!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

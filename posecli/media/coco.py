@@ -95,10 +95,10 @@ def people_entries(poses: Poses) -> list[Entry]:
     ]
 
 
-def image_entry(entry: Entry) -> Entry:
+def image_entry(entry: Entry, *, image_id: int) -> Entry:
     """Return a frame as an image of a COCO dataset; ids are dense and start at 1, as FiftyOne assumes."""
-    image = {name: entry[name] for name in ("file_name", "width", "height", "frame_index", "time", "status")}
-    image = {"id": entry["frame_index"] + 1, **image}
+    names = ("file_name", "width", "height", "frame_index", "time", "pts", "status")
+    image = {"id": image_id, **{name: entry[name] for name in names}}
     if "rejections" in entry:
         image["rejections"] = entry["rejections"]
     return image

@@ -100,9 +100,9 @@ class CocoSink:
 
 def _write_dataset(file: TextIO, journal: Path, info: dict[str, Any]) -> None:
     file.write(f'{{"info":{compact(info)},\n"licenses":[],\n"categories":{compact(categories())},\n"images":[')
-    _write_items(file, (image_entry(entry) for entry in read_journal(journal)[1]))
+    _write_items(file, (image_entry(entry, image_id=image) for image, entry in _numbered(journal)))
     file.write('],\n"annotations":[')
-    people = ((entry["frame_index"] + 1, person) for entry in read_journal(journal)[1] for person in entry["people"])
+    people = ((image, person) for image, entry in _numbered(journal) for person in entry["people"])
     numbered = enumerate(people, start=1)
     _write_items(
         file, (annotation_entry(person, annotation_id=number, image_id=image) for number, (image, person) in numbered)
@@ -114,13 +114,14 @@ def _write_results(file: TextIO, journal: Path) -> None:
     file.write("[")
     _write_items(
         file,
-        (
-            result_entry(person, image_id=entry["frame_index"] + 1)
-            for entry in read_journal(journal)[1]
-            for person in entry["people"]
-        ),
+        (result_entry(person, image_id=image) for image, entry in _numbered(journal) for person in entry["people"]),
     )
     file.write("]\n")
+
+
+def _numbered(journal: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield the frames with their image ids: dense also where only some of the source's frames were read."""
+    return enumerate(read_journal(journal)[1], start=1)
 
 
 def _write_items(file: TextIO, items: Iterator[dict[str, Any]]) -> None:
