@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import conv2d, pad
+
+from posecli.errors import ConfigError
+from posecli.geometry.subpixel import METHODS
+
+# `cv2.getGaussianKernel(n, 0)` has fixed weights for small kernels, a little off the Gaussian.
+_OPENCV_WEIGHTS = {
+    1: (1.0,),
+    3: (0.25, 0.5, 0.25),
+    5: (0.0625, 0.25, 0.375, 0.25, 0.0625),
+    7: (0.03125, 0.109375, 0.21875, 0.28125, 0.21875, 0.109375, 0.03125),
+    9: tuple(part / 256 for part in (4, 13, 30, 51, 60, 51, 30, 13, 4)),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +33,26 @@ class HeatmapCodec:
     stride: int = 4  # crop pixels per heatmap cell
     heatmap_sigma: float = 2.0  # of the target Gaussian, in heatmap cells
     centred: bool = True  # cell centres at half-stride offsets
-    subpixel: str = "parabola"  # "none" or "parabola"
-    blur: int = 0  # kernel of the Gaussian filter before decoding, odd; 0 = none
+    activation: str = "none"  # of the network's raw answer, before anything else: "none" or "softmax" over the cells
+    subpixel: str = "log_parabola"  # where between the cells the top is: a name of `subpixel.METHODS`
+    blur: int = 0  # kernel of the Gaussian filter before decoding, cells, odd; 0 = none
+    blur_sigma: float | None = None  # of that filter, cells; None: as OpenCV derives it from the kernel
+    flip_shift: float = 0.0  # cells, 0 to 1, by which the mirrored crop's map is moved right before averaging
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.stride < 1 or not self.heatmap_sigma > 0:
+            raise ConfigError(f"stride and heatmap_sigma must be above 0, got {self.stride} and {self.heatmap_sigma}")
+        if self.subpixel not in METHODS:
+            raise ConfigError(f"unknown subpixel method {self.subpixel!r}; choose from {', '.join(METHODS)}")
+        if self.activation not in {"none", "softmax"}:
+            raise ConfigError(f"activation must be none or softmax, got {self.activation!r}")
+        if self.blur < 0 or (self.blur and self.blur % 2 == 0):
+            raise ConfigError(f"blur must be 0 or an odd number of cells, got {self.blur}")
+        if self.blur_sigma is not None and not self.blur_sigma > 0:
+            raise ConfigError(f"blur_sigma must be above 0 cells, got {self.blur_sigma}")
+        if not 0 <= self.flip_shift <= 1:
+            raise ConfigError(f"flip_shift must be in [0, 1] cells, got {self.flip_shift}")
 
     def to_cells(self, points: Tensor) -> Tensor:
         """Map (..., 2) crop pixels to heatmap cells."""
@@ -53,11 +84,20 @@ class HeatmapCodec:
         down = torch.exp(falloff * (y - cells[..., 1, None]).square())  # (..., K, h)
         return down[..., :, None] * across[..., None, :]
 
-    def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
-        """Read heatmaps as points and scores.
+    def activate(self, answer: Tensor) -> Tensor:
+        """Turn a network's raw (..., K, h, w) answer into heatmaps that can be averaged and decoded.
 
-        A peak on the border is not refined along the axis that lacks a neighbour; a flat or NaN heatmap gives a point
-        in its first cell with score 0.
+        A softmax is scaled so that one as narrow as the target Gaussian peaks at 1.
+        """
+        answer = torch.nan_to_num(answer.float(), nan=0.0, posinf=0.0, neginf=0.0)
+        if self.activation == "none":
+            return answer
+        return answer.flatten(-2).softmax(dim=-1).view(answer.shape) * (2 * math.pi * self.heatmap_sigma**2)
+
+    def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:
+        """Read activated heatmaps as points and scores.
+
+        A flat or NaN heatmap gives a point in its first cell with score 0; `subpixel` says what happens on borders.
 
         Args:
             heatmaps: (..., K, h, w) float.
@@ -66,42 +106,21 @@ class HeatmapCodec:
             (..., K, 2) points in crop pixels and (..., K) scores, the unfiltered peak clamped to [0, 1].
         """
         heatmaps = torch.nan_to_num(heatmaps.float(), nan=0.0, posinf=0.0, neginf=0.0)
-        smooth = gaussian_blur(heatmaps, self.blur) if self.blur else heatmaps
-        height, width = heatmaps.shape[-2:]
-        flat = smooth.flatten(-2)
-        peak = flat.argmax(dim=-1)
+        smooth = gaussian_blur(heatmaps, self.blur, self.blur_sigma) if self.blur else heatmaps
+        # DARK's code takes the highest cell before its filter, all others take it after theirs
+        peak = (heatmaps if self.subpixel == "dark" else smooth).flatten(-2).argmax(dim=-1)
         scores = heatmaps.flatten(-2).gather(-1, peak[..., None]).squeeze(-1).clamp(0, 1)
-        x, y = peak % width, peak // width
-        cells = torch.stack((x, y), dim=-1).to(heatmaps.dtype)
-        if self.subpixel == "parabola":
-            horizontal = parabola_offset(flat, peak, step=1, inside=(x > 0) & (x < width - 1))
-            vertical = parabola_offset(flat, peak, step=width, inside=(y > 0) & (y < height - 1))
-            cells = cells + torch.stack((horizontal, vertical), dim=-1)
-        return self.to_pixels(cells), scores
+        width = heatmaps.shape[-1]
+        cells = torch.stack((peak % width, peak // width), dim=-1).to(heatmaps.dtype)
+        return self.to_pixels(cells + METHODS[self.subpixel](smooth, peak)), scores
 
 
-def parabola_offset(flat: Tensor, peak: Tensor, *, step: int, inside: Tensor) -> Tensor:
-    """Return where the parabola through the log of a peak and its two neighbours has its top, in (-.5, .5).
-
-    The log makes the parabola exact for a Gaussian. Source: CCM Eq. (10); the log as in DARK (Zhang et al., CVPR 2020).
-    """
-    last = flat.shape[-1] - 1
-    index = torch.stack((peak - step, peak, peak + step), dim=-1).clamp(0, last)
-    before, here, after = flat.gather(-1, index).clamp(min=1e-6).log().unbind(-1)
-    curvature = 2 * here - before - after
-    offset = 0.5 * (after - before) / curvature.clamp(min=1e-6)
-    return torch.where(inside & (curvature > 1e-6), offset.clamp(-0.5, 0.5), torch.zeros_like(offset))
-
-
-def gaussian_blur(heatmaps: Tensor, kernel: int) -> Tensor:
-    """Filter (..., K, h, w) heatmaps with a Gaussian of `kernel` x `kernel` cells, sigma as OpenCV derives it.
+def gaussian_blur(heatmaps: Tensor, kernel: int, sigma: float | None = None) -> Tensor:
+    """Filter (..., K, h, w) heatmaps with a Gaussian of `kernel` x `kernel` cells; outside the map is 0.
 
     Source: CPN and MSPN filter before decoding with `cv2.GaussianBlur(map, (kernel, kernel), 0)`.
     """
-    sigma = 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8
-    position = torch.arange(kernel, device=heatmaps.device, dtype=heatmaps.dtype) - (kernel - 1) / 2
-    weights = torch.exp(-0.5 * (position / sigma).square())
-    weights = weights / weights.sum()
+    weights = blur_weights(kernel, sigma, like=heatmaps)
     maps = heatmaps.reshape(-1, 1, *heatmaps.shape[-2:])
     half = kernel // 2
     maps = conv2d(pad(maps, (half, half, 0, 0)), weights.view(1, 1, 1, -1))
@@ -109,6 +128,33 @@ def gaussian_blur(heatmaps: Tensor, kernel: int) -> Tensor:
     return maps.view(heatmaps.shape)
 
 
-def flip_merge(heatmaps: Tensor, mirrored: Tensor, mirror: tuple[int, ...]) -> Tensor:
-    """Average (N, K, h, w) heatmaps with those of the mirrored crops, `mirror` naming each keypoint's partner."""
-    return (heatmaps + mirrored.flip(-1)[:, list(mirror)]) / 2
+def blur_weights(kernel: int, sigma: float | None, *, like: Tensor) -> Tensor:
+    """Return the (kernel,) weights of a Gaussian filter, sum 1; `sigma` in cells, None for OpenCV's own choice."""
+    if sigma is None and kernel in _OPENCV_WEIGHTS:
+        return like.new_tensor(_OPENCV_WEIGHTS[kernel])
+    sigma = sigma or 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8
+    position = torch.arange(kernel, device=like.device, dtype=like.dtype) - (kernel - 1) / 2
+    weights = torch.exp(-0.5 * (position / sigma).square())
+    return weights / weights.sum()
+
+
+def flip_merge(heatmaps: Tensor, mirrored: Tensor, mirror: tuple[int, ...], *, shift: float = 0.0) -> Tensor:
+    """Average (N, K, h, w) heatmaps with those of the mirrored crops.
+
+    Mirroring a crop of w pixels takes pixel p to w - 1 - p. Where cell j stands for crop pixel stride * j (a codec that
+    is not `centred`), the map that is turned back lies 1 - 1 / stride cells too far left: .75 at stride 4, which is why
+    CCM's Tables 5 and 6 are best at .8. Where it stands for the middle of the cell's pixels, it lies right.
+
+    Args:
+        heatmaps: of the crops.
+        mirrored: of the mirrored crops.
+        mirror: each keypoint's partner.
+        shift: cells, 0 to 1, by which the map that is turned back moves right; its first column fills in.
+
+    Source: CCM Eq. (22); HRNet's `SHIFT_HEATMAP` is a shift of 1.
+    """
+    back = mirrored.flip(-1)[:, list(mirror)]
+    if shift:
+        moved = torch.cat((back[..., :1], back[..., :-1]), dim=-1)
+        back = torch.lerp(back, moved, shift)
+    return (heatmaps + back) / 2

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from posecli.geometry.heatmaps import parabola_offset
+from posecli.geometry.subpixel import log_parabola
 
 Edges = tuple[tuple[int, int], ...]
 
@@ -84,11 +84,8 @@ def find_peaks(heatmaps: Tensor, *, min_score: float, max_peaks: int = 20) -> tu
     scores, order = (scores * ~follows.any(dim=2)).sort(dim=1, descending=True, stable=True)
     num_peaks = int((scores > 0).sum(dim=1).max()) if scores.numel() else 0
     scores, peak = scores[:, :num_peaks], peak.gather(1, order)[:, :num_peaks]
-    y, x = peak // width, peak % width
-    values = flat[:, None].expand(-1, num_peaks, -1)
-    horizontal = parabola_offset(values, peak, step=1, inside=(x > 0) & (x < width - 1))
-    vertical = parabola_offset(values, peak, step=width, inside=(y > 0) & (y < heatmaps.shape[1] - 1))
-    return torch.stack((x + horizontal, y + vertical), dim=-1), scores.clamp(max=1)
+    offset = log_parabola(heatmaps[:, None].expand(-1, num_peaks, -1, -1), peak)
+    return torch.stack((peak % width, peak // width), dim=-1) + offset, scores.clamp(max=1)
 
 
 def _neighbourhood_max(maps: Tensor) -> Tensor:

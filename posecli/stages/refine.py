@@ -85,8 +85,10 @@ class Refiner:
         mean, std = crops.new_tensor(self.spec.mean), crops.new_tensor(self.spec.std)
         inputs = (crops / 255 - mean[:, None, None]) / std[:, None, None]
         inputs = inputs.contiguous(memory_format=torch.channels_last)
-        heatmaps: Tensor = self.network(inputs)[-1].float()
+        heatmaps = self.spec.codec.activate(self.network(inputs)[-1])
         if self.config.flip_test:
-            mirrored = self.network(inputs.flip(-1).contiguous(memory_format=torch.channels_last))[-1].float()
-            heatmaps = flip_merge(heatmaps, mirrored, MIRROR)
+            mirrored = self.network(inputs.flip(-1).contiguous(memory_format=torch.channels_last))[-1]
+            heatmaps = flip_merge(
+                heatmaps, self.spec.codec.activate(mirrored), MIRROR, shift=self.spec.codec.flip_shift
+            )
         return heatmaps

@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 import torch
 
+from posecli.errors import ConfigError
 from posecli.geometry.heatmaps import HeatmapCodec, flip_merge, gaussian_blur
 from posecli.skeleton import MIRROR
 
@@ -75,7 +76,7 @@ def test_batch_shapes_pass_through():
     assert (points.shape, scores.shape) == ((2, 3, 17, 2), (2, 3, 17))
 
 
-@pytest.mark.parametrize("kernel", [3, 5, 11, 17])
+@pytest.mark.parametrize("kernel", [3, 5, 7, 9, 11, 17])
 def test_blur_is_opencvs_in_the_interior(kernel):
     maps = np.random.default_rng(0).random((40, 50))
 
@@ -83,9 +84,30 @@ def test_blur_is_opencvs_in_the_interior(kernel):
 
     expected = torch.from_numpy(cv2.GaussianBlur(maps, (kernel, kernel), 0))
     inner = slice(kernel, -kernel)  # OpenCV mirrors at the border, we pad with zeros
-    # OpenCV has fixed binomial kernels for 3 and 5 taps, a little off the Gaussian
-    atol = 0.02 if kernel <= 7 else 1e-9
-    torch.testing.assert_close(blurred[inner, inner], expected[inner, inner], rtol=0, atol=atol)
+    torch.testing.assert_close(blurred[inner, inner], expected[inner, inner], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("sigma", [0.7, 3.0])
+def test_blur_takes_a_sigma(sigma):
+    maps = np.random.default_rng(0).random((40, 50))
+
+    blurred = gaussian_blur(torch.from_numpy(maps)[None], 9, sigma)[0]
+
+    expected = torch.from_numpy(cv2.GaussianBlur(maps, (9, 9), sigma))
+    torch.testing.assert_close(blurred[9:-9, 9:-9], expected[9:-9, 9:-9], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"subpixel": "best"}, {"blur": 4}, {"blur": -1}, {"blur_sigma": 0.0}, {"flip_shift": 1.5}, {"stride": 0},
+        {"heatmap_sigma": float("nan")}, {"activation": "sigmoid"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_codec_that_cannot_work_is_refused(wrong):
+    with pytest.raises(ConfigError, match=f"{next(iter(wrong))}.*{next(iter(wrong.values()))}"):
+        HeatmapCodec(**wrong)
 
 
 def test_flip_merge_of_the_mirrored_maps_is_the_maps():
