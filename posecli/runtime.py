@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import AbstractContextManager
 
 import torch
@@ -29,6 +30,33 @@ def resolve_device(name: str) -> torch.device:
         if index and int(index) >= torch.cuda.device_count():
             raise DeviceError(f"no device {name}: this machine has {torch.cuda.device_count()}; count starts at 0")
     return torch.device(name)
+
+
+def describe_devices(name: str) -> tuple[str, str]:
+    """Say what `name` means on this machine, and what is missing for more.
+
+    Args:
+        name: as in `resolve_device`.
+
+    Returns:
+        What will be used, and advice; the advice is empty when there is nothing better to be had.
+
+    Raises:
+        ConfigError: no such word.
+        DeviceError: CUDA is asked for and not to be had.
+    """
+    device = resolve_device(name)
+    if torch.cuda.is_available():
+        cards = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+        named = ", ".join(f"cuda:{index} {card.name} {card.total_memory >> 30} GiB" for index, card in enumerate(cards))
+        return f"{device}; {named}; torch {torch.__version__} for CUDA {torch.version.cuda}", ""
+    build = f"CUDA {torch.version.cuda}, but finds no device" if torch.version.cuda else "the CPU only"
+    found = f"{device}; torch {torch.__version__} is built for {build}"
+    if shutil.which("nvidia-smi") is None:
+        return found, ""
+    if torch.version.cuda:
+        return found, f"the NVIDIA driver may be too old for CUDA {torch.version.cuda}: see nvidia-smi"
+    return found, "an NVIDIA driver is here: install torch for CUDA, see https://pytorch.org/get-started/locally"
 
 
 def half_precision(device: torch.device, *, enabled: bool = True) -> AbstractContextManager[None]:

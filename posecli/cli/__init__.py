@@ -37,6 +37,7 @@ COMMANDS = {
     "infer": Lazy("posecli.cli.infer:infer", "Annotate the people in images, folders and videos."),
     "eval": Lazy("posecli.cli.eval:evaluate", "Score poses against COCO ground truth."),
     "train": Lazy("posecli.cli.train:train", "Train a network of the zoo."),
+    "doctor": Lazy("posecli.cli.doctor:doctor", "Check what this machine can do, and what is missing."),
     "completion": Lazy("posecli.cli.completion:completion", "Print the shell's completion script."),
 }
 
