@@ -71,6 +71,8 @@ class Poses:
     keypoint_scores: Tensor  # (N, K) float32 in [0, 1]
     scores: Tensor  # (N,) float32 in [0, 1]
     origins: tuple[str, ...] = ()
+    track_ids: tuple[int, ...] = ()  # the same person's number in every frame, from 1; empty where nobody was tracked
+    raw_keypoints: Tensor | None = None  # (N, K, 2) float32, x y before smoothing; None where nothing was smoothed
 
     @staticmethod
     def empty(num_keypoints: int = 17) -> Poses:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from posecli.geometry.boxes import xyxy_to_xywh
+import torch
+
+from posecli.geometry.boxes import xywh_to_xyxy, xyxy_to_xywh
 from posecli.records import Annotated, Poses
 from posecli.skeleton import COCO_SKELETON, KEYPOINTS
 
@@ -69,7 +71,10 @@ def _rounded_box(box: tuple[float, float, float, float]) -> list[float]:
 
 
 def people_entries(poses: Poses) -> list[Entry]:
-    """Return each person's bbox (xywh), keypoints (x, y, score, ...), score and origin, rounded."""
+    """Return each person's bbox (xywh), keypoints (x, y, score, ...), score and origin, rounded.
+
+    Tracked people have a `track_id`, smoothed ones `raw_keypoints` (x, y, ...), too.
+    """
     boxes = xyxy_to_xywh(poses.boxes).tolist()
     origins = poses.origins or ("",) * len(poses)
     rows = zip(
@@ -80,7 +85,7 @@ def people_entries(poses: Poses) -> list[Entry]:
         origins,
         strict=True,
     )
-    return [
+    entries: list[Entry] = [
         {
             "bbox": [round(value, 1) for value in box],
             "keypoints": [
@@ -93,6 +98,29 @@ def people_entries(poses: Poses) -> list[Entry]:
         }
         for box, points, keypoint_scores, score, origin in rows
     ]
+    for entry, track_id in zip(entries, poses.track_ids, strict=False):
+        entry["track_id"] = track_id
+    if poses.raw_keypoints is not None:
+        for entry, raw in zip(entries, poses.raw_keypoints.flatten(1).tolist(), strict=True):
+            entry["raw_keypoints"] = [round(value, 1) for value in raw]
+    return entries
+
+
+def people_poses(people: list[Entry]) -> Poses:
+    """Return what `people_entries` was made from, as far as rounding left it."""
+    if not people:
+        return Poses.empty()
+    flat = torch.tensor([person["keypoints"] for person in people]).reshape(len(people), -1, 3)  # (N, K, 3)
+    raw = [person["raw_keypoints"] for person in people if "raw_keypoints" in person]
+    return Poses(
+        boxes=xywh_to_xyxy(torch.tensor([person["bbox"] for person in people], dtype=torch.float32)),
+        keypoints=flat[..., :2],
+        keypoint_scores=flat[..., 2],
+        scores=torch.tensor([person["score"] for person in people], dtype=torch.float32),
+        origins=tuple(person["origin"] for person in people),
+        track_ids=tuple(person["track_id"] for person in people if "track_id" in person),
+        raw_keypoints=torch.tensor(raw).reshape(len(raw), -1, 2) if raw else None,
+    )
 
 
 def image_entry(entry: Entry, *, image_id: int) -> Entry:
@@ -126,8 +154,19 @@ def annotation_entry(person: Entry, *, annotation_id: int, image_id: int) -> Ent
         "num_keypoints": labelled,
         "keypoints": keypoints,
         "score": person["score"],
-        "attributes": {"track_id": None, "keypoint_scores": flat[2::3], "origin": person["origin"]},
+        "attributes": _attributes(person),
     }
+
+
+def _attributes(person: Entry) -> Entry:
+    attributes = {
+        "track_id": person.get("track_id"),
+        "keypoint_scores": person["keypoints"][2::3],
+        "origin": person["origin"],
+    }
+    if "raw_keypoints" in person:
+        attributes["raw_keypoints"] = person["raw_keypoints"]
+    return attributes
 
 
 def result_entry(person: Entry, *, image_id: int) -> Entry:
