@@ -87,12 +87,7 @@ class RefineConfig:
     """How a likely person's crop is made and read."""
 
     refiner: str = "prs-tiny"
-    margin: float = 1.25  # the crop is this much larger than the box, as in HRNet
     flip_test: bool = False  # average with the mirrored crop's heatmaps: twice the time
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work."""
-        _check_positive("margin", self.margin)
 
 
 @dataclass(frozen=True, kw_only=True)

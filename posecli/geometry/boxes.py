@@ -82,14 +82,15 @@ def hard_nms(boxes: Tensor, scores: Tensor, *, max_iou: float) -> Tensor:
     return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
 
 
-def fit_aspect(boxes: Tensor, *, aspect: float, margin: float) -> Tensor:
-    """Grow (..., 4) boxes about their centres to width / height = `aspect`, then by the factor `margin`.
+def fit_aspect(boxes: Tensor, *, aspect: float, margin: tuple[float, float]) -> Tensor:
+    """Grow (..., 4) boxes about their centres by the factors `margin` in x and y, then to width / height = `aspect`.
 
-    Source: HRNet `_xywh2cs`, which grows the short side to the aspect and then both by 1.25.
+    Source: CPN and MSPN, whose factors differ. HRNet's `_xywh2cs` grows to the aspect first, which is the same where
+    both factors are 1.25.
     """
     centre = (boxes[..., :2] + boxes[..., 2:]) / 2
     size_wh = (boxes[..., 2:] - boxes[..., :2]).clamp(min=1)
-    width = torch.maximum(size_wh[..., 0], size_wh[..., 1] * aspect) * margin
+    width = torch.maximum(size_wh[..., 0] * margin[0], size_wh[..., 1] * margin[1] * aspect)
     half = torch.stack((width, width / aspect), dim=-1) / 2
     return torch.cat((centre - half, centre + half), dim=-1)
 

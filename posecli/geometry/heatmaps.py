@@ -32,6 +32,7 @@ class HeatmapCodec:
     stride: int = 4  # crop pixels per heatmap cell
     heatmap_sigma: float = 2.0  # of the target Gaussian, in heatmap cells
     centred: bool = True  # cell centres at half-stride offsets
+    peak: float = 1.0  # the network's answer where it is sure; some public code trains towards 255
     activation: str = "none"  # of the network's raw answer, before anything else: "none" or "softmax" over the cells
     subpixel: str = "log_parabola"  # where between the cells the top is: a name of `subpixel.METHODS`
     blur: int = 0  # kernel of the Gaussian filter before decoding, cells, odd; 0 = none
@@ -40,8 +41,9 @@ class HeatmapCodec:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        if self.stride < 1 or not self.heatmap_sigma > 0:
-            raise ConfigError(f"stride and heatmap_sigma must be above 0, got {self.stride} and {self.heatmap_sigma}")
+        for name in ("stride", "heatmap_sigma", "peak"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.subpixel not in METHODS:
             raise ConfigError(f"unknown subpixel method {self.subpixel!r}; choose from {', '.join(METHODS)}")
         if self.activation not in {"none", "softmax"}:
@@ -90,7 +92,7 @@ class HeatmapCodec:
         """
         answer = torch.nan_to_num(answer.float(), nan=0.0, posinf=0.0, neginf=0.0)
         if self.activation == "none":
-            return answer
+            return answer / self.peak
         return answer.flatten(-2).softmax(dim=-1).view(answer.shape) * (2 * math.pi * self.heatmap_sigma**2)
 
     def decode(self, heatmaps: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from posecli.geometry.heatmaps import HeatmapCodec
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of values in [0, 1]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -15,14 +18,31 @@ class ModelSpec:
     """One network of the zoo, with the preprocessing and decoding that its weights expect.
 
     A "refiner" maps (N, 3, h, w) crops to a tuple of (N, K, h/s, w/s) heatmaps, coarse first, the answer last at the
-    codec's stride. A "proposer" maps (N, 3, H, W) pictures to `detposenet.RawProposals`.
+    codec's stride; with `takes_prior` its second argument are the (N, K, h, w) heatmaps of the poses to refine.
+    A "proposer" maps (N, 3, H, W) pictures to `detposenet.RawProposals`. A "detector" maps (N, 3, H, W) pictures to
+    a list of (boxes_xyxy, scores), one a picture.
     """
 
     name: str
-    kind: str  # "refiner" or "proposer"
+    kind: str  # "refiner", "proposer" or "detector"
     build: Callable[[], nn.Module]
     input_hw: tuple[int, int]  # pixels; a proposer takes any multiple of 32
-    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # RGB, of values in [0, 1]
+    bgr: bool = False  # the network takes blue first
+    mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of values in [0, 1], in the order that the network takes them
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    margin: tuple[float, float] = (1.25, 1.25)  # a person's box grows by this in x and y before its crop is cut
+    border: tuple[float, float, float] = (0.0, 0.0, 0.0)  # RGB in [0, 1] of what a crop sees outside the picture
     codec: HeatmapCodec = field(default_factory=HeatmapCodec)
+    target_sigmas: tuple[float, ...] = ()  # heatmap cells, one an output, coarse first; empty: as the codec says
+    takes_prior: bool = False
     source: str = ""  # paper section or public code
+    license: str = ""  # of the public weights, as their publisher states it
+    reported_ap: float | None = None  # by the publisher of code or paper, in [0, 1]; never measured by us
+    reported_on: str = ""  # which data and person boxes that was measured with
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """Turn (N, 3, H, W) RGB in [0, 1] into what the network takes, channels last in memory."""
+        mean, std = images.new_tensor(self.mean), images.new_tensor(self.std)
+        images = images.flip(1) if self.bgr else images
+        normal = (images - mean[:, None, None]) / std[:, None, None]
+        return normal.contiguous(memory_format=torch.channels_last)

@@ -55,8 +55,7 @@ class Proposer:
         images = images if images.device.type == "cpu" else images.float()
         small = interpolate(images, size_hw, mode="bilinear", antialias=True).float() / 255
         small = pad(small, (0, -size_hw[1] % _GRID, 0, -size_hw[0] % _GRID))
-        mean, std = small.new_tensor(self.spec.mean), small.new_tensor(self.spec.std)
-        return ((small - mean[:, None, None]) / std[:, None, None]).contiguous(memory_format=torch.channels_last)
+        return self.spec.normalise(small)
 
     def _read(self, raw: RawProposals, row: int, factor: float, image_wh: tuple[int, int]) -> Proposals:
         scores = raw.logits[row].sigmoid()

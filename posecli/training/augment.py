@@ -66,7 +66,7 @@ def half_body_boxes(boxes: Tensor, points: Tensor, labelled: Tensor, generator: 
 
 
 def jitter_boxes(
-    boxes: Tensor, generator: torch.Generator, augment: CropAugment, *, aspect: float, margin: float
+    boxes: Tensor, generator: torch.Generator, augment: CropAugment, *, aspect: float, margin: tuple[float, float]
 ) -> tuple[Tensor, Tensor]:
     """Return (N, 4) crop windows varied in size and place, and (N,) rotations in radians."""
     count = len(boxes)

@@ -105,7 +105,7 @@ def person_labels(
 def _canvas(image: Tensor, box: Tensor, crop_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
     """Cut a person with context: the (3, H, W) uint8 canvas and its (1, 2, 3) image-to-canvas matrix."""
     size_hw = (round(crop_hw[0] * _CONTEXT), round(crop_hw[1] * _CONTEXT))
-    window = fit_aspect(box[None], aspect=crop_hw[1] / crop_hw[0], margin=1.25 * _CONTEXT)
+    window = fit_aspect(box[None], aspect=crop_hw[1] / crop_hw[0], margin=(1.25 * _CONTEXT,) * 2)
     matrix = crop_matrices(window, crop_hw=size_hw)
     canvas = warp(image[None].float(), matrix, crop_hw=size_hw)[0]
     return canvas.round().to(torch.uint8), invert(matrix)

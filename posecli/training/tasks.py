@@ -64,11 +64,6 @@ def make_task(config: TrainConfig, spec: ModelSpec, data: Path, device: torch.de
     return ProposerTask(config, spec, load_pictures(data, config.datasets), augment, device)
 
 
-def _normalise(images: Tensor, spec: ModelSpec) -> Tensor:
-    mean, std = images.new_tensor(spec.mean), images.new_tensor(spec.std)
-    return ((images - mean[:, None, None]) / std[:, None, None]).to(memory_format=torch.channels_last)
-
-
 class RefinerTask:
     """Crops of people, heatmaps at every scale."""
 
@@ -89,7 +84,7 @@ class RefinerTask:
         crops, augment = self.crops, self.augment
         points, weights, present = crops.points[index], crops.weights[index], crops.present[index]
         boxes = half_body_boxes(crops.boxes[index], points, present, generator, augment.half_body)
-        windows, rotation = jitter_boxes(boxes, generator, augment, aspect=hw[1] / hw[0], margin=1.25)
+        windows, rotation = jitter_boxes(boxes, generator, augment, aspect=hw[1] / hw[0], margin=self.spec.margin)
         matrices = crop_matrices(windows, crop_hw=hw, rotation=rotation)
         flipped = chance(generator, len(index), augment.flip, boxes)
         matrices = mirror_x(matrices, flipped, hw[1])
@@ -104,7 +99,7 @@ class RefinerTask:
         images = change_colour(images, generator, strength=augment.colour, grey=augment.grey)
         if augment.mask:
             images = mask_keypoints(images, points, present & inside, generator, rate=augment.mask)
-        return {"images": _normalise(images, self.spec), "points": points, "weights": weights, "present": present}
+        return {"images": self.spec.normalise(images), "points": points, "weights": weights, "present": present}
 
     def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Multi-scale supervision, Eq. (1): every stage against the heatmaps of its own scale."""
@@ -113,7 +108,7 @@ class RefinerTask:
         for number, heatmaps in enumerate(stages):
             last = number == len(stages) - 1
             stride = height // heatmaps.shape[-2]
-            codec = self._codec_at(stride)
+            codec = self._codec_at(stride, number)
             target = codec.encode(batch["points"], heatmap_hw=(heatmaps.shape[-2], heatmaps.shape[-1]))
             target = target * batch["present"][..., None, None]
             loss = heatmap_loss(
@@ -127,9 +122,14 @@ class RefinerTask:
             total[f"stage{number}"] = loss if last else self.loss.coarse_scale * loss
         return total
 
-    def _codec_at(self, stride: int) -> HeatmapCodec:
-        """Coarser scales get a narrower Gaussian in cells, which is a wider one in pixels: coarse to fine."""
+    def _codec_at(self, stride: int, number: int) -> HeatmapCodec:
+        """Give the convention of output `number`, coarse to fine.
+
+        Where the spec says nothing, coarser scales get a narrower Gaussian in cells, which is a wider one in pixels.
+        """
         own = self.spec.codec
+        if self.spec.target_sigmas:
+            return replace(own, stride=stride, heatmap_sigma=self.spec.target_sigmas[number])
         sigma = max(1.0, own.heatmap_sigma * (own.stride / stride) ** 0.5)
         return replace(own, stride=stride, heatmap_sigma=sigma)
 
@@ -171,7 +171,7 @@ class ProposerTask:
         big = (boxes[..., 2:] - boxes[..., :2]).amin(-1) > 3
         valid, crowd = pictures.valid[index], pictures.crowd[index]
         return {
-            "images": _normalise(images, self.spec),
+            "images": self.spec.normalise(images),
             "boxes": boxes,
             "valid": valid & (shown > 0.35) & big,
             "unknown": (valid & ~((shown > 0.35) & big) & (shown > 0.02)) | crowd,

@@ -13,7 +13,7 @@ def random_matrices(count, *, rotation=True):
     corner = torch.rand(count, 2, generator=generator, dtype=torch.float64) * 40
     size = 10 + torch.rand(count, 2, generator=generator, dtype=torch.float64) * 60
     turn = (torch.rand(count, generator=generator, dtype=torch.float64) - 0.5) * math.pi if rotation else None
-    crops = fit_aspect(torch.cat((corner, corner + size), dim=1), aspect=0.75, margin=1.25)
+    crops = fit_aspect(torch.cat((corner, corner + size), dim=1), aspect=0.75, margin=(1.25, 1.25))
     return affine.crop_matrices(crops, crop_hw=(32, 24), rotation=turn)
 
 

@@ -65,13 +65,22 @@ def test_hard_nms_of_nothing_is_nothing():
 def test_fit_aspect_contains_the_box_and_has_the_aspect():
     some = random_boxes(30)
 
-    grown = boxes.fit_aspect(some, aspect=0.75, margin=1.25)
+    grown = boxes.fit_aspect(some, aspect=0.75, margin=(1.25, 1.25))
 
     size_wh = grown[:, 2:] - grown[:, :2]
     torch.testing.assert_close(size_wh[:, 0] / size_wh[:, 1], torch.full((30,), 0.75, dtype=torch.float64))
     torch.testing.assert_close(grown[:, :2] + grown[:, 2:], some[:, :2] + some[:, 2:])
     tight = size_wh / 1.25 / (some[:, 2:] - some[:, :2])
     torch.testing.assert_close(tight.amin(dim=1), torch.ones(30, dtype=torch.float64))
+
+
+def test_fit_aspect_grows_each_side_by_its_own_factor_before_fitting():
+    wide, tall = torch.tensor([100.0, 100.0, 180.0, 160.0]), torch.tensor([100.0, 100.0, 130.0, 160.0])
+
+    grown = boxes.fit_aspect(torch.stack((wide, tall)), aspect=0.75, margin=(1.2, 1.3))
+
+    size_wh = grown[:, 2:] - grown[:, :2]
+    torch.testing.assert_close(size_wh, torch.tensor([[96.0, 128.0], [58.5, 78.0]]))
 
 
 def test_clip_ends_at_the_image():

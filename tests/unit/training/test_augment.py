@@ -49,7 +49,7 @@ def test_no_augmentation_gives_the_crop_of_inference():
     boxes = torch.tensor([[10.0, 20.0, 50.0, 100.0]])
     still = CropAugment(scale=0.0, rotation=0.0, shift=0.0)
 
-    windows, rotation = jitter_boxes(boxes, seeded(), still, aspect=0.75, margin=1.25)
+    windows, rotation = jitter_boxes(boxes, seeded(), still, aspect=0.75, margin=(1.25, 1.25))
 
     torch.testing.assert_close(windows, torch.tensor([[-7.5, 10.0, 67.5, 110.0]]))
     assert float(rotation) == 0
