@@ -27,12 +27,17 @@ def _check_positive(name: str, value: float) -> None:
         raise ConfigError(f"{name} must be above 0, got {value}")
 
 
+BOX_NMS = ("hard", "soft_linear", "soft_gaussian")  # what `geometry.boxes.soft_nms` and `hard_nms` do
+
+
 @dataclass(frozen=True, kw_only=True)
 class DetectConfig:
-    """How a frame is shown to the proposal network, and which boxes it proposes."""
+    """Where a frame's boxes and coarse heatmaps come from, and which of the boxes are looked at."""
 
-    detector: str = "detposenet-tiny"
-    detector_size: int = 416  # long side of the network's input, pixels
+    detector: str = "detposenet-tiny"  # gives the boxes, and the coarse heatmaps if it is a proposal network
+    proposer: str = "detposenet-tiny"  # gives the coarse heatmaps where the boxes come from elsewhere
+    boxes: str = ""  # COCO JSON whose boxes are taken instead of the detector's
+    detector_size: int = 416  # long side of a proposal network's input, pixels; other detectors have their own
     min_box_score: float = 0.15  # proposals below are not looked at
     max_proposals: int = 100  # per frame, best first
 
@@ -61,7 +66,10 @@ class FilterConfig:
     min_recovered_keypoints: int = 6  # a person without a box of its own needs that many connected keypoints
     min_recovered_score: float = 0.3  # and this much mean coarse score over all keypoints, missing ones counting 0
     recovered_weight: float = 0.5  # its box score is that mean times this: weaker evidence than a detector's box
-    max_box_iou: float = 0.6  # hard NMS, with --no-filter and where coarse keypoints are too few to compare
+    max_box_iou: float = 0.6  # box NMS, with --no-filter and where coarse keypoints are too few to compare
+    box_nms: str = "hard"  # drop what overlaps more; "soft_linear" and "soft_gaussian" lower its score instead
+    nms_sigma: float = 0.5  # of soft_gaussian, whose factor is exp(-IoU^2 / sigma)
+    min_soft_score: float = 0.05  # boxes that soft NMS brings below are dropped
     max_people: int = 30  # per frame, best first
 
     def __post_init__(self) -> None:
@@ -75,11 +83,15 @@ class FilterConfig:
             "min_recovered_score",
             "recovered_weight",
             "max_box_iou",
+            "min_soft_score",
         )
         for name in fractions:
             _check_fraction(name, getattr(self, name))
         _check_positive("min_recovered_keypoints", self.min_recovered_keypoints)
         _check_positive("max_people", self.max_people)
+        _check_positive("nms_sigma", self.nms_sigma)
+        if self.box_nms not in BOX_NMS:
+            raise ConfigError(f"box_nms must be one of {', '.join(BOX_NMS)}, got {self.box_nms!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,32 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from posecli.config import PipelineConfig, RefineConfig
-from posecli.errors import ConfigError, DeviceError
-from posecli.networks import get_spec, load_network
+from posecli.errors import ConfigError, DeviceError, WeightsError
+from posecli.media.boxes import BoxFile
+from posecli.networks import ModelSpec, get_spec, load_network, random_network
 from posecli.networks._weights import find_weights, sha256
 from posecli.records import Annotated, Candidates, Frame, Poses, Proposals
 from posecli.runtime import resolve_device
 from posecli.stages.coarse_filter import filter_proposals, suppress_boxes
-from posecli.stages.detect import Proposer
+from posecli.stages.detect import Detector, JudgedBoxes, ProposalSource, Proposer
 from posecli.stages.merge import merge
 from posecli.stages.refine import Refiner
+
+RANDOM_WEIGHTS = "random"  # recorded where a network's SHA-256 would be
 
 
 @dataclass(frozen=True)
 class Pipeline:
     """The stages, loaded and on their device."""
 
-    proposer: Proposer
+    proposer: ProposalSource
     refiner: Refiner
     config: PipelineConfig
-    weights: dict[str, str] = field(default_factory=dict)  # SHA-256 of each network's weights, by network name
+    weights: dict[str, str] = field(default_factory=dict)  # each network's SHA-256, or `RANDOM_WEIGHTS`, by name
+    boxes: BoxFile | None = None  # where the user brought the boxes
+
+    def provenance(self) -> dict[str, Any]:
+        """Return what decides which poses come out, as every output records it."""
+        record: dict[str, Any] = {"networks": self.weights, "config": asdict(self.config)}
+        if self.boxes is not None:
+            record["boxes"] = {"file": self.boxes.path.name, "sha256": sha256(self.boxes.path)}
+        return record
+
+    @property
+    def warning(self) -> str:
+        """What everybody who sees a result has to know; empty if there is nothing."""
+        names = [name for name, weights in self.weights.items() if weights == RANDOM_WEIGHTS]
+        return f"random weights ({', '.join(names)}): these poses mean nothing" if names else ""
 
     @torch.inference_mode()
     def run(self, frames: Iterable[Frame]) -> Iterator[Annotated]:
@@ -58,7 +77,7 @@ class Pipeline:
     def _annotate(self, frames: list[Frame]) -> Iterator[Annotated]:
         seen = [(frame, frame.image) for frame in frames if frame.image is not None]
         images = [image for _, image in seen]
-        proposed = self.proposer(images)
+        proposed = self.proposer([frame for frame, _ in seen])
         chosen = [
             self.select(proposals, (frame.width, frame.height))
             for (frame, _), proposals in zip(seen, proposed, strict=True)
@@ -79,38 +98,96 @@ class Pipeline:
             yield done.get(frame.index) or Annotated(frame=frame, poses=Poses.empty(), refiner_runs=0)
 
 
-def load_refiner(config: RefineConfig, *, device: str = "auto", weights: dict[str, Path] | None = None) -> Refiner:
+class _Loader:
+    """Loads networks onto one device and remembers which weights they got.
+
+    Args:
+        device: as in `runtime.resolve_device`.
+        weights: files by network name, for networks that shall not use those that come with posecli.
+        allow_random: networks without weights get random ones, always the same.
+    """
+
+    def __init__(self, device: str, weights: dict[str, Path] | None, *, allow_random: bool) -> None:
+        self.device = resolve_device(device)
+        self.used: dict[str, str] = {}  # by network name
+        self._given, self._allow_random = dict(weights or {}), allow_random
+
+    def __call__(self, name: str, *, kind: str) -> tuple[nn.Module, ModelSpec]:
+        """Load a network of this kind."""
+        spec = get_spec(name)
+        path = self._given.get(name)
+        try:
+            path = path or find_weights(name)
+        except WeightsError:
+            if not self._allow_random or spec.kind != kind:
+                raise
+            self.used[name] = RANDOM_WEIGHTS
+            return random_network(spec), spec
+        network, spec = load_network(name, path, kind=kind)
+        self.used[name] = sha256(path)
+        return network, spec
+
+    def refuse_unused(self) -> None:
+        """Say so if weights were given for a network that nobody asked for."""
+        if unused := sorted(self._given.keys() - self.used.keys()):
+            raise ConfigError(f"weights given for {unused[0]}, but the networks are {' and '.join(self.used)}")
+
+
+def load_refiner(
+    config: RefineConfig,
+    *,
+    device: str = "auto",
+    weights: dict[str, Path] | None = None,
+    allow_random: bool = False,
+) -> Refiner:
     """Load the refinement network alone; see `load_pipeline`."""
-    place = resolve_device(device)
-    network, spec = load_network(config.refiner, (weights or {}).get(config.refiner), kind="refiner")
-    return Refiner(network, spec, config, place)
+    return _refiner(config, _Loader(device, weights, allow_random=allow_random))
 
 
-def load_pipeline(config: PipelineConfig, *, device: str = "auto", weights: dict[str, Path] | None = None) -> Pipeline:
-    """Load both networks.
+def load_pipeline(
+    config: PipelineConfig,
+    *,
+    device: str = "auto",
+    weights: dict[str, Path] | None = None,
+    allow_random: bool = False,
+) -> Pipeline:
+    """Load the networks that a configuration needs, and the user's boxes.
 
     Args:
         config: see there.
         device: "auto", "cpu", "cuda" or "cuda:N".
         weights: files by network name, for networks that shall not use those that come with posecli.
+        allow_random: run networks without weights with random ones: to try a pairing out, its poses mean nothing.
 
     Raises:
         ConfigError: an unknown network or device, or a network of the wrong kind.
         DeviceError: the device is not there.
+        InputError: the file of boxes is missing or damaged.
         WeightsError: weights are missing, damaged or another network's.
     """
-    place = resolve_device(device)
-    given = dict(weights or {})
-    names = (config.detect.detector, config.refine.refiner)
-    for name in names:
+    for name in (config.detect.detector, config.detect.proposer, config.refine.refiner):
         get_spec(name)  # a misspelt name shows before anything is loaded
-    if unused := sorted(given.keys() - set(names)):
-        raise ConfigError(f"weights given for {unused[0]}, but the networks are {' and '.join(names)}")
-    network, spec = load_network(config.detect.detector, given.get(config.detect.detector), kind="proposer")
-    files = {name: given.get(name) or find_weights(name) for name in names}
-    return Pipeline(
-        Proposer(network, spec, config.detect, place),
-        load_refiner(config.refine, device=device, weights=given),
-        config,
-        {name: sha256(path) for name, path in files.items()},
-    )
+    load = _Loader(device, weights, allow_random=allow_random)
+    boxes = BoxFile(Path(config.detect.boxes)) if config.detect.boxes else None
+    proposer, refiner = _proposals(config, boxes, load), _refiner(config.refine, load)
+    load.refuse_unused()
+    return Pipeline(proposer, refiner, config, load.used, boxes)
+
+
+def _refiner(config: RefineConfig, load: _Loader) -> Refiner:
+    network, spec = load(config.refiner, kind="refiner")
+    return Refiner(network, spec, config, load.device)
+
+
+def _proposals(config: PipelineConfig, boxes: BoxFile | None, load: _Loader) -> ProposalSource:
+    """Load what gives the boxes, and beside it, if the filter is on, what gives the coarse heatmaps."""
+    detect = config.detect
+    if boxes is None and get_spec(detect.detector).kind != "detector":
+        network, spec = load(detect.detector, kind="proposer")
+        return Proposer(network, spec, detect, load.device)
+    source = boxes or Detector(load(detect.detector, kind="detector")[0], load.device)
+    proposer = None
+    if config.filtering.filter:
+        network, spec = load(detect.proposer, kind="proposer")
+        proposer = Proposer(network, spec, detect, load.device)
+    return JudgedBoxes(source, proposer, detect, load.device)

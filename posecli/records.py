@@ -23,17 +23,25 @@ class Frame:
     pts: int | None = None  # presentation time stamp, in the stream's own time base
     time_s: float | None = None  # pts x time base; None for still images
     status: str = "ok"  # or "decode_error"
+    image_id: int | None = None  # what the dataset that the picture belongs to calls it; None where there is none
+
+
+@dataclass(frozen=True, slots=True)
+class CoarseMaps:
+    """What the proposal network's bottom-up branch says of one frame."""
+
+    heatmaps: Tensor  # (K, h, w) float32
+    pafs: Tensor  # (2 L, h, w) float32, x and y of limb 0, x and y of limb 1, ...
+    map_scale: float  # image pixels per heatmap pixel; heatmap (x, y) lies at image ((x, y) + .5) * map_scale - .5
 
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """What the proposal network says of one frame: boxes before any suppression, and the bottom-up maps."""
+    """Where people may be in one frame: boxes before the filter, and what it looks at to judge them."""
 
     boxes: Tensor  # (P, 4) float32, xyxy, image pixels, best score first
     box_scores: Tensor  # (P,) float32 in [0, 1]
-    heatmaps: Tensor  # (K, h, w) float32
-    pafs: Tensor  # (2 L, h, w) float32, x and y of limb 0, x and y of limb 1, ...
-    map_scale: float  # image pixels per heatmap pixel; heatmap (x, y) lies at image ((x, y) + .5) * map_scale - .5
+    maps: CoarseMaps | None = None  # None where no coarse heatmaps were asked for: the filter is off
 
 
 @dataclass(frozen=True, slots=True)

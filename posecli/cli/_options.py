@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from posecli.config import DetectConfig, FilterConfig, MergeConfig, PipelineConfig, RefineConfig
+from posecli.config import BOX_NMS, DetectConfig, FilterConfig, MergeConfig, PipelineConfig, RefineConfig
 from posecli.errors import ConfigError
 
 _UNIT = click.FloatRange(0, 1)
@@ -18,7 +18,16 @@ _COUNT = click.IntRange(1)
 
 _OPTIONS = (
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
-    click.option("--detector", default=DetectConfig.detector, show_default=True, help="Proposal network."),
+    click.option("--detector", default=DetectConfig.detector, show_default=True, help="Network that gives the boxes."),
+    click.option(
+        "--boxes", metavar="FILE", default="", help="Take the boxes of this COCO results or dataset JSON instead."
+    ),
+    click.option(
+        "--proposer",
+        default=DetectConfig.proposer,
+        show_default=True,
+        help="Network that gives the coarse heatmaps for the filter, where --detector is none that does, or --boxes.",
+    ),
     click.option("--refiner", default=RefineConfig.refiner, show_default=True, help="Refinement network."),
     click.option(
         "--weights",
@@ -27,16 +36,33 @@ _OPTIONS = (
         help="Weights of a network (.safetensors) instead of those that come with posecli. Repeatable.",
     ),
     click.option(
+        "--allow-random-weights", is_flag=True, help="Run networks that have no weights; their poses mean nothing."
+    ),
+    click.option(
         "--detector-size",
         type=_COUNT,
         default=DetectConfig.detector_size,
         show_default=True,
-        help="Long side of the proposal network's input, pixels; larger finds smaller people, slower.",
+        help="Long side of a proposal network's input, pixels; larger finds smaller people, slower.",
     ),
     click.option(
         "--filter/--no-filter",
         default=FilterConfig.filter,
-        help="Filter proposals by their coarse poses, or by hard box NMS.  [default: filter]",
+        help="Filter proposals by their coarse poses, or by box NMS.  [default: filter]",
+    ),
+    click.option(
+        "--box-nms",
+        type=click.Choice(BOX_NMS),
+        default=FilterConfig.box_nms,
+        show_default=True,
+        help="With --no-filter, and where the filter has only boxes to compare.",
+    ),
+    click.option(
+        "--nms-sigma",
+        type=click.FloatRange(0, min_open=True),
+        default=FilterConfig.nms_sigma,
+        show_default=True,
+        help="Of --box-nms soft_gaussian: the larger, the weaker.",
     ),
     click.option(
         "--min-coarse-keypoints",
@@ -67,7 +93,7 @@ _OPTIONS = (
 def pipeline_options(
     *, min_score: float, min_box_score: float = DetectConfig.min_box_score
 ) -> Callable[[Callable[..., None]], Any]:
-    """Add the options; the command gets `config: PipelineConfig`, `device: str` and `weights: dict[str, Path]`.
+    """Add the options; the command gets `config: PipelineConfig` and `loading`, keywords of `pipeline.load_pipeline`.
 
     Args:
         min_score: the command's default of --min-score.
@@ -92,11 +118,12 @@ def pipeline_options(
 
     def decorate(command: Callable[..., None]) -> Any:
         @wraps(command)
-        def collected(weights: tuple[str, ...], **options: Any) -> None:
+        def collected(device: str, weights: tuple[str, ...], allow_random_weights: bool, **options: Any) -> None:
             stages = {"detect": DetectConfig, "filtering": FilterConfig, "refine": RefineConfig, "merge": MergeConfig}
             parts: dict[str, Any] = {name: _build(kind, options) for name, kind in stages.items()}
             config = PipelineConfig(**parts, batch_crops=options.pop("batch_crops"))
-            command(config=config, weights=_weight_files(weights), **options)
+            loading = {"device": device, "weights": _weight_files(weights), "allow_random": allow_random_weights}
+            command(config=config, loading=loading, **options)
 
         for option in reversed((*_OPTIONS, *thresholds)):
             collected = option(collected)

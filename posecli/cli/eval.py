@@ -33,8 +33,7 @@ def evaluate(
     as_json_line: bool,
     quiet: bool,
     config: PipelineConfig,
-    device: str,
-    weights: dict[str, Path],
+    loading: dict[str, Any],
 ) -> None:
     """Score poses against COCO ground truth: --pred FILE, or the networks over --images DIR."""
     from rich.console import Console
@@ -50,7 +49,7 @@ def evaluate(
     if pred is not None:
         report = _score_file(truth, pred)
     elif images is not None:
-        report = _run(truth, images, config, device, weights, true_boxes=true_boxes, save=save, quiet=quiet)
+        report = _run(truth, images, config, loading, true_boxes=true_boxes, save=save, quiet=quiet)
     else:
         raise ConfigError("eval wants --pred FILE, or --images DIR to run the networks on")
     for note in (*truth.notes, *report.notes):
@@ -73,8 +72,7 @@ def _run(
     truth: GroundTruth,
     images: Path,
     config: PipelineConfig,
-    device: str,
-    weights: dict[str, Path],
+    loading: dict[str, Any],
     *,
     true_boxes: bool,
     save: Path | None,
@@ -88,10 +86,10 @@ def _run(
     results: list[dict[str, Any]]
     with progress_bar("pictures", total=len(truth.images), quiet=quiet) as advance:
         if true_boxes:
-            refiner = load_refiner(config.refine, device=device, weights=weights)
+            refiner = load_refiner(config.refine, **loading)
             report, results = evaluate_true_boxes(truth, images, refiner, batch=config.batch_crops, progress=advance)
         else:
-            pipeline = load_pipeline(config, device=device, weights=weights)
+            pipeline = load_pipeline(config, **loading)
             report, results = evaluate_pipeline(truth, images, pipeline, progress=advance)
     if save is not None:
         write_json_atomically(save, results)

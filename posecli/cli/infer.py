@@ -6,7 +6,6 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,8 +47,7 @@ def infer(
     quiet: bool,
     reading: ReadConfig,
     config: PipelineConfig,
-    device: str,
-    weights: dict[str, Path],
+    loading: dict[str, Any],
 ) -> None:
     """Annotate the people in SOURCEs: images, folders, videos, globs, @list.txt, or - for paths on stdin."""
     from posecli.engines.local import RunOptions
@@ -60,7 +58,7 @@ def infer(
     _check_outputs(paths, out)
     options = RunOptions(directory=out, overlay=overlay, explain=explain, keep_journal=keep_journal, reading=reading)
     with _sigterm_exits():
-        pipeline = load_pipeline(config, device=device, weights=weights)
+        pipeline = load_pipeline(config, **loading)
         reports = _annotate_all(paths, pipeline, options, as_json=as_json, quiet=quiet)
     _judge(reports)
 
@@ -138,8 +136,7 @@ def _write_run(reports: list[SourceReport], pipeline: Pipeline, directory: Path,
 
     run: dict[str, Any] = {
         "posecli": __version__,
-        "config": asdict(pipeline.config),
-        "networks": pipeline.weights,
+        **pipeline.provenance(),
         "seconds": round(seconds, 3),
         "sources": [report.as_dict() for report in reports],
     }

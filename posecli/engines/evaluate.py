@@ -53,7 +53,10 @@ def picture_frames(truth: GroundTruth, folder: Path) -> Iterator[tuple[int, Fram
         if (image.get("width", width), image.get("height", height)) != (width, height):
             wanted = f"{image['width']}x{image['height']}"
             raise InputError(f"{path}: {width}x{height} pixels, but the ground truth says {wanted}")
-        yield image["id"], Frame(index=index, image=picture, width=width, height=height, file_name=path.name)
+        yield (
+            image["id"],
+            Frame(index=index, image=picture, width=width, height=height, file_name=path.name, image_id=image["id"]),
+        )
 
 
 def result(image_id: int, keypoints: Tensor, keypoint_scores: Tensor, score: float) -> dict[str, Any]:
@@ -128,7 +131,7 @@ def evaluate_proposer(truth: GroundTruth, folder: Path, proposer: Proposer) -> B
     found = {}
     for image_id, frame in picture_frames(truth, folder):
         if frame.image is not None:
-            (proposals,) = proposer([frame.image])
+            (proposals,) = proposer([frame])
             found[image_id] = (proposals.boxes.cpu().numpy(), proposals.box_scores.cpu().numpy())
     return box_recall(truth, found)
 

@@ -252,8 +252,7 @@ def _open_sinks(source: Source, pipeline: Pipeline, options: RunOptions) -> list
         "version": __version__,
         "source": Path(source.path).name,
         "rotation": source.rotation,
-        "networks": pipeline.weights,
-        "config": asdict(pipeline.config),
+        **pipeline.provenance(),
     }
     overlays = [overlay_sink(options.directory, source, explain=options.explain)] if options.overlay else []
     # Last, because it opens a file; written to first, because its journal has to know of every finished frame.

@@ -35,17 +35,17 @@ def clip(boxes: Tensor, *, width: float, height: float) -> Tensor:
 
 
 def intersection(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """Return the overlap in square pixels of every box of (N, 4) with every box of (M, 4): (N, M)."""
-    top_left = torch.maximum(boxes1[:, None, :2], boxes2[None, :, :2])  # (N, M, 2)
-    bottom_right = torch.minimum(boxes1[:, None, 2:], boxes2[None, :, 2:])
+    """Return the overlap in square pixels of every box of (..., N, 4) with every box of (..., M, 4): (..., N, M)."""
+    top_left = torch.maximum(boxes1[..., :, None, :2], boxes2[..., None, :, :2])  # (..., N, M, 2)
+    bottom_right = torch.minimum(boxes1[..., :, None, 2:], boxes2[..., None, :, 2:])
     size_wh = (bottom_right - top_left).clamp(min=0)
     return size_wh[..., 0] * size_wh[..., 1]
 
 
 def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
-    """Return the intersection over union of every box of (N, 4) with every box of (M, 4): (N, M) in [0, 1]."""
+    """Return the intersection over union of every box of (..., N, 4) with every box of (..., M, 4), in [0, 1]."""
     overlap = intersection(boxes1, boxes2)
-    union = area(boxes1)[:, None] + area(boxes2)[None] - overlap
+    union = area(boxes1)[..., :, None] + area(boxes2)[..., None, :] - overlap
     return overlap / union.clamp(min=1e-9)
 
 
@@ -74,12 +74,72 @@ def hard_nms(boxes: Tensor, scores: Tensor, *, max_iou: float) -> Tensor:
         (M,) int64 indexes of the kept boxes, best first.
     """
     order = torch.argsort(scores, descending=True, stable=True)
-    overlaps = (pairwise_iou(boxes[order], boxes[order]) > max_iou).tolist()
-    kept: list[int] = []
-    for candidate in range(len(order)):
-        if not any(overlaps[candidate][better] for better in kept):
-            kept.append(candidate)
-    return order[torch.tensor(kept, dtype=torch.int64, device=order.device)]
+    overlaps = (pairwise_iou(boxes[order], boxes[order]) > max_iou).tril(-1).float()  # (box, better box)
+    kept = torch.ones_like(scores, dtype=torch.bool)
+    while True:  # a round settles at least one more box for good, and mostly all of them within a few
+        still = overlaps @ kept.float() == 0
+        if torch.equal(still, kept):
+            return order[kept]
+        kept = still
+
+
+def grouped_nms(boxes: Tensor, scores: Tensor, groups: Tensor, *, max_iou: float) -> Tensor:
+    """Do `hard_nms` within each group: boxes of different groups do not compete.
+
+    Args:
+        boxes: (N, 4) xyxy.
+        scores: (N,), higher is better.
+        groups: (N,) int64, a number for each box's group, such as its class.
+        max_iou: in [0, 1].
+
+    Returns:
+        (M,) int64 indexes of the kept boxes, best first over all groups.
+    """
+    members = [(groups == group).nonzero().squeeze(1) for group in groups.unique()]
+    kept = [index[hard_nms(boxes[index], scores[index], max_iou=max_iou)] for index in members]
+    together = torch.cat(kept).sort().values if kept else groups.new_zeros(0, dtype=torch.int64)
+    return together[scores[together].argsort(descending=True, stable=True)]
+
+
+def soft_decay(iou: Tensor, *, kind: str, max_iou: float, sigma: float) -> Tensor:
+    """Return what a better box does to the score of one that overlaps it by `iou` (...): a factor in [0, 1].
+
+    Args:
+        iou: in [0, 1].
+        kind: "soft_linear": 1 - IoU above `max_iou`, else 1; "soft_gaussian": exp(-IoU^2 / `sigma`).
+        max_iou: for the linear one.
+        sigma: for the Gaussian one.
+
+    Source: Bodla et al., "Soft-NMS: Improving Object Detection With One Line of Code", ICCV 2017, section 3.
+    """
+    if kind == "soft_linear":
+        return torch.where(iou > max_iou, 1 - iou, torch.ones_like(iou))
+    if kind == "soft_gaussian":
+        return (-iou.square() / sigma).exp()
+    raise ValueError(f"no soft NMS is called {kind!r}")
+
+
+def soft_nms(boxes: Tensor, scores: Tensor, *, kind: str, max_iou: float = 0.5, sigma: float = 0.5) -> Tensor:
+    """Lower the scores of boxes by their overlap with better ones, the best of what is left in each step going first.
+
+    Args:
+        boxes: (..., N, 4) xyxy.
+        scores: (..., N) in [0, 1].
+        kind: see `soft_decay`, as for `max_iou` and `sigma`.
+        max_iou: in [0, 1].
+        sigma: above 0.
+
+    Returns:
+        (..., N) scores, none above its old one; their order is the one in which the boxes were taken.
+    """
+    decay = soft_decay(pairwise_iou(boxes, boxes), kind=kind, max_iou=max_iou, sigma=sigma)
+    scores, left = scores.clone(), torch.ones_like(scores, dtype=torch.bool)
+    for _ in range(scores.shape[-1]):
+        best = scores.masked_fill(~left, -1).argmax(dim=-1, keepdim=True)  # (..., 1)
+        left = left.scatter(-1, best, False)
+        row = decay.gather(-2, best[..., None].expand(*best.shape, decay.shape[-1])).squeeze(-2)  # (..., N)
+        scores = torch.where(left, scores * row, scores)
+    return scores
 
 
 def fit_aspect(boxes: Tensor, *, aspect: float, margin: tuple[float, float]) -> Tensor:

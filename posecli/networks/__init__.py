@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
+import torch
 from torch import nn
 
 from posecli.errors import ConfigError
@@ -14,7 +15,7 @@ from posecli.networks._layers import fuse_batch_norm
 from posecli.networks._spec import ModelSpec
 from posecli.networks._weights import find_weights, load_weights
 
-__all__ = ["ModelSpec", "available", "fuse_batch_norm", "get_spec", "load_network"]
+__all__ = ["ModelSpec", "available", "fuse_batch_norm", "get_spec", "load_network", "random_network"]
 
 
 def available() -> dict[str, ModelSpec]:
@@ -58,3 +59,11 @@ def load_network(
     network = spec.build()
     load_weights(network, Path(weights) if weights is not None else find_weights(name), name=name)
     return fuse_batch_norm(network.eval()).requires_grad_(False), spec
+
+
+def random_network(spec: ModelSpec) -> nn.Module:
+    """Build a network with random weights, always the same, ready for inference: to try out, not to believe."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = spec.build()
+    return fuse_batch_norm(network.eval()).requires_grad_(False)

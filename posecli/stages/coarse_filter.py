@@ -18,11 +18,20 @@ import torch
 from torch import Tensor
 
 from posecli.config import FilterConfig
-from posecli.geometry.boxes import area, around_points, clip, hard_nms, intersection, pairwise_iou
+from posecli.geometry.boxes import (
+    area,
+    around_points,
+    clip,
+    hard_nms,
+    intersection,
+    pairwise_iou,
+    soft_decay,
+    soft_nms,
+)
 from posecli.geometry.oks import keypoint_similarity
 from posecli.geometry.paf import find_peaks, group_people
-from posecli.records import Candidates, Proposals, Rejection
-from posecli.skeleton import EDGES, OKS_SIGMAS
+from posecli.records import Candidates, CoarseMaps, Proposals, Rejection
+from posecli.skeleton import EDGES, NUM_KEYPOINTS, OKS_SIGMAS
 
 _MAX_PEAKS = 30  # per keypoint
 _MIN_SHARED = 3  # common keypoints from which two poses can be compared
@@ -69,11 +78,16 @@ def filter_proposals(proposals: Proposals, config: FilterConfig, *, image_wh: tu
         config: thresholds.
         image_wh: width and height of the frame in pixels; recovered boxes end there.
 
+    Raises:
+        ValueError: the proposals come without maps.
+
     Source: DetPoseNet Algorithm 1.
     """
+    if proposals.maps is None:
+        raise ValueError("the filter needs coarse heatmaps; without them `suppress_boxes` is left")
     order = proposals.box_scores.argsort(descending=True, stable=True)
     boxes, box_scores = proposals.boxes[order].float().cpu(), proposals.box_scores[order].float().cpu()
-    evidence = _extract(proposals, config)
+    evidence = _extract(proposals.maps, config)
     poses = _poses_in_boxes(boxes, evidence)
     accepted = _accept(boxes, box_scores, poses, config)
     accepted = _move_second_boxes(accepted, config, image_wh)
@@ -82,15 +96,19 @@ def filter_proposals(proposals: Proposals, config: FilterConfig, *, image_wh: tu
 
 
 def suppress_boxes(proposals: Proposals, config: FilterConfig) -> Candidates:
-    """Return what hard box NMS leaves, without coarse poses: the usual way, to compare with."""
+    """Return what box NMS leaves, without coarse poses: the usual way, to compare with."""
     boxes, box_scores = proposals.boxes.float().cpu(), proposals.box_scores.float().cpu()
-    kept = hard_nms(boxes, box_scores, max_iou=config.max_box_iou)
+    scores = box_scores
+    if config.box_nms == "hard":
+        kept = hard_nms(boxes, box_scores, max_iou=config.max_box_iou)
+    else:
+        scores = soft_nms(boxes, box_scores, kind=config.box_nms, max_iou=config.max_box_iou, sigma=config.nms_sigma)
+        kept = (scores >= config.min_soft_score).nonzero().squeeze(1)
     dropped = sorted(set(range(len(boxes))) - set(kept.tolist()))
     rejections = tuple(_reject(boxes, box_scores, dict.fromkeys(dropped, "box_overlap"), [None] * len(boxes)))
-    num_keypoints = len(proposals.heatmaps)
-    keypoints, scores = torch.zeros(len(kept), num_keypoints, 2), torch.zeros(len(kept), num_keypoints)
+    unseen = torch.zeros(len(kept), NUM_KEYPOINTS, 2)
     origins = ("proposal",) * len(kept)
-    candidates = Candidates(boxes[kept], box_scores[kept], keypoints, scores, origins, rejections)
+    candidates = Candidates(boxes[kept], scores[kept], unseen, unseen[..., 0], origins, rejections)
     return _best(candidates, config.max_people, proposals.boxes.device)
 
 
@@ -105,17 +123,15 @@ def keypoints_to_boxes(keypoints: Tensor, found: Tensor, *, image_wh: tuple[int,
     return clip(grown, width=image_wh[0], height=image_wh[1])
 
 
-def _extract(proposals: Proposals, config: FilterConfig) -> _Evidence:
-    peaks, peak_scores = find_peaks(
-        proposals.heatmaps, min_score=max(config.min_coarse_score, 1e-3), max_peaks=_MAX_PEAKS
-    )
-    keypoints, scores = group_people(peaks, peak_scores, proposals.pafs, edges=EDGES)
+def _extract(maps: CoarseMaps, config: FilterConfig) -> _Evidence:
+    peaks, peak_scores = find_peaks(maps.heatmaps, min_score=max(config.min_coarse_score, 1e-3), max_peaks=_MAX_PEAKS)
+    keypoints, scores = group_people(peaks, peak_scores, maps.pafs, edges=EDGES)
     peaks, peak_scores, keypoints, scores = peaks.cpu(), peak_scores.cpu(), keypoints.cpu(), scores.cpu()
     people = _CoarsePoses(keypoints, scores)
     people = people[people.num_found >= max(config.min_coarse_keypoints, _MIN_SHARED)]
     people = people[~_ghosts(people)]
     taken = (people.keypoints[:, :, None] == peaks).all(dim=-1) & (people.scores > 0)[:, :, None]  # (N, K, P)
-    scale, offset = proposals.map_scale, (proposals.map_scale - 1) / 2
+    scale, offset = maps.map_scale, (maps.map_scale - 1) / 2
     in_pixels = replace(people, keypoints=people.keypoints * scale + offset)
     return _Evidence(in_pixels, peaks * scale + offset, peak_scores * ~taken.any(dim=0))
 
@@ -179,23 +195,35 @@ def _free_peaks_in_boxes(boxes: Tensor, evidence: _Evidence) -> tuple[Tensor, Te
 
 
 def _accept(boxes: Tensor, box_scores: Tensor, poses: _CoarsePoses, config: FilterConfig) -> Candidates:
-    """Go through the proposals, best first, and drop those without a pose and those whose pose is there already."""
+    """Go through the proposals, best first, and drop those without a pose and those whose pose is there already.
+
+    Where only boxes can be compared and soft NMS is asked for, a box is not dropped but loses score, and its turn.
+    """
     sure = box_scores >= config.confident_box_score
     enough = (poses.num_found >= config.min_coarse_keypoints) | sure
     supported = enough.nonzero().squeeze(1)
-    twins = _twins(boxes[supported], poses[supported], sure[supported], config)
-    kept: list[int] = []  # positions in `supported`
+    twins, decay = _twins(boxes[supported], poses[supported], sure[supported], config)
     reasons = dict.fromkeys((~enough).nonzero().squeeze(1).tolist(), "too_few_keypoints")
-    for position, index in enumerate(supported.tolist()):
+    scores, index = box_scores[supported].clone(), supported.tolist()
+    kept: list[int] = []  # positions in `supported`, as those in `left`
+    left = list(range(len(index)))
+    while left:
+        position = left.pop(0)
         if any(twins[position][better] for better in kept):
-            reasons[index] = "same_pose"
+            reasons[index[position]] = "same_pose"
+        elif decay is not None and scores[position] < config.min_soft_score:
+            reasons[index[position]] = "box_overlap"
         else:
             kept.append(position)
-    reasons = dict(sorted(reasons.items()))
-    rejections = _reject(boxes, box_scores, reasons, poses.num_found.tolist())
-    chosen = supported[torch.tensor(kept, dtype=torch.int64)]
-    likely, origins = poses[chosen], ("proposal",) * len(kept)
-    return Candidates(boxes[chosen], box_scores[chosen], likely.keypoints, likely.scores, origins, tuple(rejections))
+            if decay is not None:
+                scores[left] *= decay[left, position]
+                left.sort(key=scores.tolist().__getitem__, reverse=True)
+    rejections = _reject(boxes, box_scores, dict(sorted(reasons.items())), poses.num_found.tolist())
+    chosen = torch.tensor(kept, dtype=torch.int64)
+    likely, origins = poses[supported[chosen]], ("proposal",) * len(kept)
+    return Candidates(
+        boxes[supported[chosen]], scores[chosen], likely.keypoints, likely.scores, origins, tuple(rejections)
+    )
 
 
 def _similarity(boxes1: Tensor, poses1: _CoarsePoses, boxes2: Tensor, poses2: _CoarsePoses) -> tuple[Tensor, Tensor]:
@@ -206,8 +234,10 @@ def _similarity(boxes1: Tensor, poses1: _CoarsePoses, boxes2: Tensor, poses2: _C
     return similarity, (poses1.scores > 0).float()[:, None] * (poses2.scores > 0).float()
 
 
-def _twins(boxes: Tensor, poses: _CoarsePoses, sure: Tensor, config: FilterConfig) -> list[list[bool]]:
-    """Say which proposal (row) is the same person as which better one (column).
+def _twins(
+    boxes: Tensor, poses: _CoarsePoses, sure: Tensor, config: FilterConfig
+) -> tuple[list[list[bool]], Tensor | None]:
+    """Say which proposal (row) is the same person as which better one (column), and what soft NMS makes of its score.
 
     OKS over the common keypoints decides. Where there are too few of them, the boxes do: they overlap much, or the
     first lies in the other and shows nothing but a part of that one's pose. A `sure` box that hardly overlaps the other
@@ -224,8 +254,12 @@ def _twins(boxes: Tensor, poses: _CoarsePoses, sure: Tensor, config: FilterConfi
     same_pose = comparable & (oks > torch.where(same_box, config.other_pose_oks, config.same_pose_oks)) & ~borrowed
     few = (poses.num_found < _MIN_SHARED).nonzero().squeeze(1)
     foreign = (_inside(poses.keypoints, boxes[few]) & (poses.scores > 0)).sum(dim=-1)
-    same_box[few] |= contained[few] & (foreign >= _MIN_SHARED)
-    return (same_pose | (same_box & ~comparable)).tolist()
+    only_part = torch.zeros_like(same_box)
+    only_part[few] = contained[few] & (foreign >= _MIN_SHARED)
+    if config.box_nms == "hard":
+        return (same_pose | ((same_box | only_part) & ~comparable)).tolist(), None
+    decay = soft_decay(iou, kind=config.box_nms, max_iou=config.max_box_iou, sigma=config.nms_sigma)
+    return (same_pose | (only_part & ~comparable)).tolist(), torch.where(comparable, 1.0, decay)
 
 
 def _move_second_boxes(accepted: Candidates, config: FilterConfig, image_wh: tuple[int, int]) -> Candidates:

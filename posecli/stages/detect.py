@@ -1,9 +1,15 @@
-"""Frames to proposals: one pass of the proposal network, boxes unsuppressed, coarse maps beside them."""
+"""Frames to proposals: boxes before the filter, and the coarse heatmaps and part affinity fields to judge them by.
+
+A proposal network gives both in one pass. Boxes of anything else, another detector or the user's file, are judged by a
+proposal network's maps all the same. Source: DetPoseNet section III-A, and Fig. 9 for other detectors.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,28 +19,54 @@ from posecli.config import DetectConfig
 from posecli.geometry.boxes import clip
 from posecli.networks import ModelSpec
 from posecli.networks.detposenet import RawProposals
-from posecli.records import Proposals
+from posecli.records import CoarseMaps, Frame, Proposals
 from posecli.runtime import place
 
 _GRID = 32  # the network halves its input five times
 
+Boxes = tuple[Tensor, Tensor]  # (P, 4) xyxy, image pixels, and (P,) scores in [0, 1]
+
+
+class BoxSource(Protocol):
+    """Where boxes come from: a detector network (`Detector`) or a file (`media.boxes.BoxFile`)."""
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
+        """Return the boxes of each frame, which have pictures, in any order and with any score."""
+
+
+class ProposalSource(Protocol):
+    """The first stage of the pipeline."""
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Proposals]:
+        """Return one record for each frame, which have pictures, in the frame's own pixels."""
+
+
+def choose(boxes: Tensor, box_scores: Tensor, config: DetectConfig, *, image_wh: tuple[int, int]) -> Boxes:
+    """Return the best boxes first: those sure enough, cut at the picture's edges, and no more than are wanted.
+
+    Args:
+        boxes: (P, 4) xyxy, image pixels.
+        box_scores: (P,) in [0, 1].
+        config: the thresholds.
+        image_wh: width and height of the picture.
+    """
+    best, index = box_scores.float().topk(min(config.max_proposals, len(box_scores)))
+    index, best = index[best >= config.min_box_score], best[best >= config.min_box_score]
+    boxes = clip(boxes[index].float(), width=image_wh[0], height=image_wh[1])
+    inside = ((boxes[:, 2:] - boxes[:, :2]) > 1).all(-1)
+    return boxes[inside], best[inside]
+
 
 class Proposer:
-    """The proposal network with its preprocessing."""
+    """The proposal network with its preprocessing: boxes and maps in one pass."""
 
     def __init__(self, network: nn.Module, spec: ModelSpec, config: DetectConfig, device: torch.device) -> None:
         self.network = place(network, device)
         self.spec, self.config, self.device = spec, config, device
 
-    def __call__(self, images: Sequence[Tensor]) -> list[Proposals]:
-        """Propose people in each picture.
-
-        Args:
-            images: (H, W, 3) uint8 RGB each; pictures of one size share a batch.
-
-        Returns:
-            One record a picture, in its own pixels.
-        """
+    def __call__(self, frames: Sequence[Frame]) -> list[Proposals]:
+        """Propose people in each frame; pictures of one size share a batch."""
+        images = pictures(frames)
         groups = defaultdict(list)
         for number, image in enumerate(images):
             groups[image.shape].append(number)
@@ -59,15 +91,48 @@ class Proposer:
 
     def _read(self, raw: RawProposals, row: int, factor: float, image_wh: tuple[int, int]) -> Proposals:
         scores = raw.logits[row].sigmoid()
-        count = min(self.config.max_proposals, len(scores))
-        best, index = scores.topk(count)
-        index, best = index[best >= self.config.min_box_score], best[best >= self.config.min_box_score]
-        boxes = clip(raw.boxes[row, index].float() / factor, width=image_wh[0], height=image_wh[1])
-        inside = ((boxes[:, 2:] - boxes[:, :2]) > 1).all(-1)
-        return Proposals(
-            boxes=boxes[inside],
-            box_scores=best[inside],
-            heatmaps=raw.heatmaps[row].float(),
-            pafs=raw.pafs[row].float(),
-            map_scale=self.spec.codec.stride / factor,
-        )
+        boxes, scores = choose(raw.boxes[row] / factor, scores, self.config, image_wh=image_wh)
+        maps = CoarseMaps(raw.heatmaps[row].float(), raw.pafs[row].float(), self.spec.codec.stride / factor)
+        return Proposals(boxes, scores, maps)
+
+
+class Detector:
+    """A detector network that prepares its pictures itself."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.network, self.device = place(network, device), device
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
+        """Find people's boxes in each frame."""
+        images = [image.to(self.device, non_blocking=True).permute(2, 0, 1) for image in pictures(frames)]
+        found: list[Boxes] = self.network([image.float() / 255 for image in images])
+        return found
+
+
+class JudgedBoxes:
+    """Boxes of any source, beside the maps of a proposal network for the filter to judge them by."""
+
+    def __init__(
+        self, source: BoxSource, proposer: Proposer | None, config: DetectConfig, device: torch.device
+    ) -> None:
+        self.source, self.proposer, self.config, self.device = source, proposer, config, device
+
+    def __call__(self, frames: Sequence[Frame]) -> list[Proposals]:
+        """Look for boxes, and run the proposal network, if there is one: without the filter none is needed."""
+        empty = torch.zeros(0, 4, device=self.device)
+        maps = self.proposer(frames) if self.proposer else [Proposals(empty, empty[:, 0])] * len(frames)
+        judged = []
+        for frame, (boxes, scores), beside in zip(frames, self.source(frames), maps, strict=True):
+            boxes, scores = choose(  # noqa: PLW2901 - what is left of them
+                boxes.to(self.device), scores.to(self.device), self.config, image_wh=(frame.width, frame.height)
+            )
+            judged.append(replace(beside, boxes=boxes, box_scores=scores))
+        return judged
+
+
+def pictures(frames: Sequence[Frame]) -> list[Tensor]:
+    """Return the frames' (H, W, 3) uint8 pictures; all must have one."""
+    images = [frame.image for frame in frames if frame.image is not None]
+    if len(images) < len(frames):
+        raise ValueError("a frame without a picture cannot be looked at")
+    return images

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -94,3 +96,61 @@ def test_around_points_looks_at_valid_points_only():
     valid = torch.tensor([[True, True, False], [False, False, False]])
 
     assert boxes.around_points(points, valid).tolist() == [[1, 2, 4, 9], [0, 0, 0, 0]]
+
+
+@pytest.mark.parametrize("count", [1, 7, 300])
+def test_hard_nms_settles_long_chains(count):
+    # each box overlaps only its neighbours, so that whether one stays hangs on all before it
+    left = torch.arange(count, dtype=torch.float64) * 5
+    chain = torch.stack((left, torch.zeros_like(left), left + 10, torch.ones_like(left)), dim=1)
+
+    kept = boxes.hard_nms(chain, -left, max_iou=0.3)
+
+    assert kept.tolist() == list(range(0, count, 2))
+
+
+def test_grouped_nms_is_hard_nms_of_each_group():
+    some, groups = random_boxes(60), torch.arange(60) % 4
+    scores = torch.rand(60, generator=torch.Generator().manual_seed(3))
+
+    kept = boxes.grouped_nms(some, scores, groups, max_iou=0.3)
+
+    for group in range(4):
+        own = (groups == group).nonzero().squeeze(1)
+        expected = own[boxes.hard_nms(some[own], scores[own], max_iou=0.3)]
+        assert kept[groups[kept] == group].tolist() == expected.tolist()
+    assert scores[kept].tolist() == sorted(scores[kept].tolist(), reverse=True)
+    assert boxes.grouped_nms(some[:0], scores[:0], groups[:0], max_iou=0.3).shape == (0,)
+
+
+def slow_soft_nms(some, scores, decay):
+    """Bodla et al., Figure 2, as printed."""
+    left, final = dict(enumerate(scores)), {}
+    while left:
+        best = max(left, key=left.get)
+        final[best] = left.pop(best)
+        left = {index: score * decay(slow_iou(some[best], some[index])) for index, score in left.items()}
+    return [final[index] for index in range(len(scores))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "decay"),
+    [
+        ("soft_linear", lambda iou: 1 - iou if iou > 0.3 else 1),
+        ("soft_gaussian", lambda iou: math.exp(-(iou**2) / 0.4)),
+    ],
+)
+def test_soft_nms_agrees_with_a_slow_loop(kind, decay):
+    batch = torch.stack([random_boxes(40, seed=seed) for seed in range(3)])
+    scores = torch.rand(3, 40, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    expected = [slow_soft_nms(*row, decay) for row in zip(batch.tolist(), scores.tolist(), strict=True)]
+
+    actual = boxes.soft_nms(batch, scores, kind=kind, max_iou=0.3, sigma=0.4)
+
+    torch.testing.assert_close(actual, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert boxes.soft_nms(batch[:, :0], scores[:, :0], kind=kind).shape == (3, 0)
+
+
+def test_an_unknown_soft_nms_is_a_bug():
+    with pytest.raises(ValueError, match="softest"):
+        boxes.soft_decay(torch.zeros(1), kind="softest", max_iou=0.5, sigma=0.5)

@@ -9,7 +9,7 @@ from posecli.config import FilterConfig
 from posecli.geometry import paf
 from posecli.geometry.boxes import pairwise_iou
 from posecli.geometry.heatmaps import HeatmapCodec
-from posecli.records import Proposals
+from posecli.records import CoarseMaps, Proposals
 from posecli.skeleton import EDGES, MIRROR
 from posecli.stages.coarse_filter import filter_proposals, keypoints_to_boxes, suppress_boxes
 
@@ -49,7 +49,7 @@ def frame(people, boxes, box_scores, *, found=None):
         heatmaps = drawn.amax(dim=0)
         pafs = paf.encode(codec.to_cells(keypoints)[None], found[None], edges=EDGES, map_hw=map_hw)[0]
     boxes = torch.stack(boxes) if boxes else torch.zeros(0, 4)
-    return Proposals(boxes, torch.tensor(box_scores), heatmaps, pafs, float(STRIDE))
+    return Proposals(boxes, torch.tensor(box_scores), CoarseMaps(heatmaps, pafs, float(STRIDE)))
 
 
 def run(proposals, **options):
@@ -185,11 +185,11 @@ def test_too_few_connected_keypoints_recover_nobody():
 def test_torn_off_legs_are_no_second_person():
     keypoints = person(100, 40, 80, 200)
     proposals = frame([keypoints], [box_of(keypoints)], [0.9])
-    pafs = proposals.pafs.clone()
+    pafs = proposals.maps.pafs.clone()
     waist = [channel for limb in (5, 6) for channel in (2 * limb, 2 * limb + 1)]
     pafs[waist] = 0
 
-    candidates = run(replace(proposals, pafs=pafs), min_recovered_keypoints=3)
+    candidates = run(replace(proposals, maps=replace(proposals.maps, pafs=pafs)), min_recovered_keypoints=3)
 
     assert candidates.origins == ("proposal",)
 
@@ -221,7 +221,7 @@ def test_unconnected_peaks_inside_a_box_make_its_pose():
     keypoints = person(100, 40, 80, 200)
     proposals = frame([keypoints], [box_of(keypoints)], [0.3])
 
-    candidates = run(replace(proposals, pafs=torch.zeros_like(proposals.pafs)))
+    candidates = run(replace(proposals, maps=replace(proposals.maps, pafs=torch.zeros_like(proposals.maps.pafs))))
 
     assert len(candidates) == 1
     torch.testing.assert_close(candidates.coarse_keypoints[0], keypoints, rtol=0, atol=1.0)
@@ -271,7 +271,7 @@ def test_noise_neither_fails_nor_breaks_the_ranges():
     corner = torch.rand(100, 2, generator=generator) * 200
     boxes = torch.cat((corner, corner + torch.rand(100, 2, generator=generator) * 100), dim=1)
 
-    proposals = Proposals(boxes, torch.rand(100, generator=generator), heatmaps, pafs, 4.0)
+    proposals = Proposals(boxes, torch.rand(100, generator=generator), CoarseMaps(heatmaps, pafs, 4.0))
     candidates = run(proposals)
 
     assert len(candidates) <= FilterConfig.max_people
@@ -304,9 +304,10 @@ def test_recovered_boxes_end_at_the_image():
 def test_gpu_agrees_with_cpu():
     one, other = person(100, 40, 90, 200), person(112, 46, 90, 200, FACING_AWAY)
     proposals = frame([one, other], [box_of(one), box_of(other)], [0.9, 0.8])
-    maps = {name: getattr(proposals, name).cuda() for name in ("boxes", "box_scores", "heatmaps", "pafs")}
+    maps = CoarseMaps(proposals.maps.heatmaps.cuda(), proposals.maps.pafs.cuda(), proposals.maps.map_scale)
+    there = Proposals(proposals.boxes.cuda(), proposals.box_scores.cuda(), maps)
 
-    expected, actual = run(proposals), run(replace(proposals, **maps))
+    expected, actual = run(proposals), run(there)
 
     assert actual.boxes.is_cuda
     assert actual.origins == expected.origins
@@ -317,10 +318,10 @@ def test_echo_inside_a_person_is_nobody():
     body = person(40, 40, 80, 200)
     echo = body + torch.tensor([14.0, 6.0])
     faint = frame([body, echo], [box_of(body)], [0.9])
-    heatmaps = faint.heatmaps.clone()
-    strong = frame([body], [box_of(body)], [0.9]).heatmaps
+    heatmaps = faint.maps.heatmaps.clone()
+    strong = frame([body], [box_of(body)], [0.9]).maps.heatmaps
     heatmaps = torch.where(strong > 0.05, strong, 0.6 * heatmaps)
 
-    candidates = run(replace(faint, heatmaps=heatmaps))
+    candidates = run(replace(faint, maps=replace(faint.maps, heatmaps=heatmaps)))
 
     assert candidates.origins == ("proposal",)

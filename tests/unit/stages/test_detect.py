@@ -1,0 +1,89 @@
+"""Boxes of any source reach the filter in one shape, with or without the maps to judge them by."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from posecli.config import DetectConfig
+from posecli.media.boxes import BoxFile
+from posecli.networks import get_spec
+from posecli.records import CoarseMaps, Frame, Proposals
+from posecli.stages.detect import Detector, JudgedBoxes, Proposer, choose
+
+CPU = torch.device("cpu")
+
+
+def frame(index, value=100, *, height=48, width=64):
+    image = torch.full((height, width, 3), value, dtype=torch.uint8)
+    return Frame(index=index, image=image, width=width, height=height, file_name=f"{index}.jpg")
+
+
+class BrightestCorner(torch.nn.Module):
+    """Finds one box that is as wide as the picture is bright, in pictures of any size."""
+
+    def forward(self, images):
+        assert all(image.shape[0] == 3 for image in images)
+        widths = [float(image.max()) * image.shape[2] for image in images]
+        return [(torch.tensor([[0.0, 0.0, width, 20.0]]), torch.tensor([0.9])) for width in widths]
+
+
+def maps_of(frames):
+    return [
+        Proposals(torch.zeros(0, 4), torch.zeros(0), CoarseMaps(torch.ones(17, 2, 2), torch.ones(38, 2, 2), 4.0))
+        for _ in frames
+    ]
+
+
+def test_choose_takes_sure_boxes_best_first_and_cuts_them_at_the_edges():
+    boxes = torch.tensor([[0.0, 0, 9, 9], [-5, -5, 300, 20], [3, 3, 3.5, 9], [1, 1, 30, 30], [2, 2, 8, 8]])
+    scores = torch.tensor([0.05, 0.5, 0.9, 0.8, 0.6])
+
+    chosen, chosen_scores = choose(boxes, scores, DetectConfig(max_proposals=4), image_wh=(64, 48))
+
+    # the first is unsure, the third too thin
+    assert chosen.tolist() == [[1, 1, 30, 30], [2, 2, 8, 8], [0, 0, 64, 20]]
+    torch.testing.assert_close(chosen_scores, torch.tensor([0.8, 0.6, 0.5]))
+
+
+def test_a_detectors_boxes_come_with_another_networks_maps():
+    source = JudgedBoxes(Detector(BrightestCorner(), CPU), maps_of, DetectConfig(), CPU)
+
+    small, large = source([frame(0, 255), frame(1, 102, width=100)])
+
+    assert small.boxes.tolist() == [[0, 0, 64, 20]]
+    torch.testing.assert_close(large.boxes, torch.tensor([[0.0, 0, 40, 20]]))
+    assert small.maps.heatmaps.shape == (17, 2, 2)
+
+
+def test_without_a_proposal_network_there_are_no_maps(tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps([{"image_id": 2, "bbox": [1, 2, 500, 9], "score": 0.4}]))
+
+    nobody, person = JudgedBoxes(BoxFile(path), None, DetectConfig(), CPU)([frame(1), frame(2)])
+
+    assert (nobody.maps, person.maps) == (None, None)
+    assert nobody.boxes.shape == (0, 4)
+    assert person.boxes.tolist() == [[1, 2, 64, 11]]  # cut at the edge
+
+
+def test_a_frame_without_a_picture_is_no_work_for_a_network():
+    lost = Frame(index=0, image=None, width=0, height=0, file_name="lost.jpg", status="decode_error")
+
+    with pytest.raises(ValueError, match="without a picture"):
+        Detector(BrightestCorner(), CPU)([lost])
+
+
+def test_a_proposal_network_gives_both_at_the_scale_of_each_picture():
+    spec = get_spec("detposenet-tiny")
+    proposer = Proposer(spec.build().eval(), spec, DetectConfig(detector_size=64, min_box_score=0.0), CPU)
+
+    with torch.inference_mode():
+        small, large = proposer([frame(0), frame(1, height=96, width=128)])
+
+    assert len(small.boxes) > 0
+    assert (small.maps.map_scale, large.maps.map_scale) == (4.0, 8.0)
+    assert small.maps.heatmaps.shape == (17, 16, 16)
+    torch.testing.assert_close(large.boxes, 2 * small.boxes, rtol=0, atol=0.1)
