@@ -19,8 +19,8 @@ class ModelSpec:
 
     A "refiner" maps (N, 3, h, w) crops to a tuple of (N, K, h/s, w/s) heatmaps, coarse first, the answer last at the
     codec's stride; with `takes_prior` its second argument are the (N, K, h, w) heatmaps of the poses to refine.
-    A "proposer" maps (N, 3, H, W) pictures to `detposenet.RawProposals`. A "detector" maps (N, 3, H, W) pictures to
-    a list of (boxes_xyxy, scores), one a picture.
+    A "proposer" maps (N, 3, H, W) pictures to `detposenet.RawProposals`. A "detector" maps a list of
+    (3, H, W) RGB pictures of any size in [0, 1], not normalised, to a list of (boxes_xyxy, scores), one a picture.
     """
 
     name: str
