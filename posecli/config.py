@@ -94,26 +94,72 @@ class FilterConfig:
             raise ConfigError(f"box_nms must be one of {', '.join(BOX_NMS)}, got {self.box_nms!r}")
 
 
+SUBPIXEL_METHODS = (
+    "none", "quarter", "second_peak", "parabola", "log_parabola", "paraboloid", "dark", "soft_argmax",
+)  # fmt: skip
+POSE_NMS = ("hard", "soft", "fusion", "none")
+POSE_SCORES = ("mean", "counted")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RefineConfig:
-    """How a likely person's crop is made and read."""
+    """How a likely person's crops are made, averaged and read; what is None is as the network's weights expect it."""
 
-    refiner: str = "prs-tiny"
+    refiner: str = "prs-tiny"  # one network, or several joined by +, whose heatmaps are averaged
+    posefix: str = ""  # a network that looks at the refiner's poses and answers better ones
     flip_test: bool = False  # average with the mirrored crop's heatmaps: twice the time
+    flip_shift: float | None = None  # cells, 0 to 1, by which the mirrored crop's map is moved right
+    scales: tuple[float, ...] = (1.0,)  # of the crop's margin; heatmaps are averaged, each scale costs a run
+    rotations: tuple[float, ...] = (0.0,)  # of the crop, degrees; heatmaps are averaged, each rotation costs a run
+    subpixel: str | None = None  # one of SUBPIXEL_METHODS: where between the heatmap's cells the keypoint is
+    blur: int | None = None  # kernel of the heatmaps' Gaussian filter, cells, odd; 0 = none
+    blur_sigma: float | None = None  # of that filter, cells
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not all(self.members):
+            raise ConfigError(f"refiner must be networks joined by +, got {self.refiner!r}")
+        if self.flip_shift is not None:
+            _check_fraction("flip_shift", self.flip_shift)
+        if self.subpixel is not None and self.subpixel not in SUBPIXEL_METHODS:
+            raise ConfigError(f"unknown subpixel {self.subpixel!r}; choose from {', '.join(SUBPIXEL_METHODS)}")
+        if not self.scales or not self.rotations:
+            raise ConfigError("scales and rotations must name at least one each")
+        for scale in self.scales:
+            _check_positive("scales", scale)
+        if not all(abs(angle) <= 180 for angle in self.rotations):
+            raise ConfigError(f"rotations must be within 180 degrees, got {self.rotations}")
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The names of the networks whose heatmaps are averaged."""
+        return tuple(self.refiner.split("+"))
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The names of all networks."""
+        return (*self.members, self.posefix) if self.posefix else self.members
 
 
 @dataclass(frozen=True, kw_only=True)
 class MergeConfig:
     """How poses are scored and doubles removed."""
 
-    min_keypoint_score: float = 0.2  # the pose's score is box score x mean of the keypoints above this, as in HRNet
-    max_oks: float = 0.9  # OKS NMS after refinement
+    pose_score: str = "counted"  # box score x mean of all keypoints, or of those counted
+    min_keypoint_score: float = 0.2  # a keypoint is counted above this, as in HRNet
+    pose_nms: str = "hard"  # "soft" lowers a double's score, "fusion" averages a pose with its doubles, "none"
+    max_oks: float = 0.9  # poses more alike than this are doubles
+    soft_nms_sigma: float = 0.9  # of soft NMS, whose factor is exp(-OKS^2 / sigma), as in HRNet
     min_score: float = 0.0  # poses below are not written; COCO's AP wants them all
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         for name in ("min_keypoint_score", "max_oks", "min_score"):
             _check_fraction(name, getattr(self, name))
+        _check_positive("soft_nms_sigma", self.soft_nms_sigma)
+        for name, known in (("pose_score", POSE_SCORES), ("pose_nms", POSE_NMS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(known)}")
 
 
 @dataclass(frozen=True, kw_only=True)

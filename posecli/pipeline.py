@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -140,7 +140,7 @@ def load_refiner(
     weights: dict[str, Path] | None = None,
     allow_random: bool = False,
 ) -> Refiner:
-    """Load the refinement network alone; see `load_pipeline`."""
+    """Load the refinement networks alone; see `load_pipeline`."""
     return _refiner(config, _Loader(device, weights, allow_random=allow_random))
 
 
@@ -165,18 +165,20 @@ def load_pipeline(
         InputError: the file of boxes is missing or damaged.
         WeightsError: weights are missing, damaged or another network's.
     """
-    for name in (config.detect.detector, config.detect.proposer, config.refine.refiner):
+    for name in (config.detect.detector, config.detect.proposer, *config.refine.networks):
         get_spec(name)  # a misspelt name shows before anything is loaded
     load = _Loader(device, weights, allow_random=allow_random)
     boxes = BoxFile(Path(config.detect.boxes)) if config.detect.boxes else None
     proposer, refiner = _proposals(config, boxes, load), _refiner(config.refine, load)
     load.refuse_unused()
+    config = replace(config, refine=refiner.config)  # with what it left to the weights: the record says all
     return Pipeline(proposer, refiner, config, load.used, boxes)
 
 
 def _refiner(config: RefineConfig, load: _Loader) -> Refiner:
-    network, spec = load(config.refiner, kind="refiner")
-    return Refiner(network, spec, config, load.device)
+    members = [load(name, kind="refiner") for name in config.members]
+    posefix = load(config.posefix, kind="refiner") if config.posefix else None
+    return Refiner(members, config, load.device, posefix=posefix)
 
 
 def _proposals(config: PipelineConfig, boxes: BoxFile | None, load: _Loader) -> ProposalSource:

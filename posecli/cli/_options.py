@@ -10,11 +10,37 @@ from typing import Any
 
 import click
 
-from posecli.config import BOX_NMS, DetectConfig, FilterConfig, MergeConfig, PipelineConfig, RefineConfig
+from posecli.config import (
+    BOX_NMS,
+    POSE_NMS,
+    POSE_SCORES,
+    SUBPIXEL_METHODS,
+    DetectConfig,
+    FilterConfig,
+    MergeConfig,
+    PipelineConfig,
+    RefineConfig,
+)
 from posecli.errors import ConfigError
 
 _UNIT = click.FloatRange(0, 1)
 _COUNT = click.IntRange(1)
+
+
+class _Numbers(click.ParamType):
+    """Numbers with commas between them."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
+        """Turn "1,1.2" into (1.0, 1.2)."""
+        if isinstance(value, tuple):
+            return value
+        try:
+            return tuple(float(part) for part in value.split(","))
+        except ValueError:
+            self.fail(f"{value!r} is not a list of numbers such as 1,1.2", param, ctx)
+
 
 _OPTIONS = (
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
@@ -28,7 +54,15 @@ _OPTIONS = (
         show_default=True,
         help="Network that gives the coarse heatmaps for the filter, where --detector is none that does, or --boxes.",
     ),
-    click.option("--refiner", default=RefineConfig.refiner, show_default=True, help="Refinement network."),
+    click.option(
+        "--refiner",
+        default=RefineConfig.refiner,
+        show_default=True,
+        help="Refinement network, or several as a+b: their heatmaps are averaged.",
+    ),
+    click.option(
+        "--posefix", default=RefineConfig.posefix, metavar="NAME", help="Network that corrects the refiner's poses."
+    ),
     click.option(
         "--weights",
         multiple=True,
@@ -79,6 +113,77 @@ _OPTIONS = (
         help="Most people of a frame, best first.",
     ),
     click.option("--flip-test", is_flag=True, help="Average with the mirrored crop: a little better, twice the time."),
+    click.option(
+        "--flip-shift",
+        type=_UNIT,
+        help="Heatmap cells that the mirrored crop's map is moved right by.  [default: as the refiner's weights want]",
+    ),
+    click.option(
+        "--scales",
+        type=_Numbers(),
+        default="1",
+        show_default=True,
+        metavar="A,B,...",
+        help="Average over crops with these many times the usual margin; each costs a run.",
+    ),
+    click.option(
+        "--rotations",
+        type=_Numbers(),
+        default="0",
+        show_default=True,
+        metavar="A,B,...",
+        help="Average over crops turned by these degrees; each costs a run.",
+    ),
+    click.option(
+        "--subpixel",
+        type=click.Choice(SUBPIXEL_METHODS),
+        help="Where between a heatmap's cells the keypoint is.  [default: as the refiner's weights want]",
+    ),
+    click.option(
+        "--blur",
+        type=click.IntRange(0),
+        help="Kernel of the heatmaps' Gaussian filter, odd; 0: none.  [default: as the refiner's weights want]",
+    ),
+    click.option(
+        "--blur-sigma",
+        type=click.FloatRange(0, min_open=True),
+        help="Of that filter, in heatmap cells.  [default: by the kernel, as OpenCV]",
+    ),
+    click.option(
+        "--pose-score",
+        type=click.Choice(POSE_SCORES),
+        default=MergeConfig.pose_score,
+        show_default=True,
+        help="A pose's score: its box's times the mean of all keypoints' or of those above --min-keypoint-score.",
+    ),
+    click.option(
+        "--min-keypoint-score",
+        type=_UNIT,
+        default=MergeConfig.min_keypoint_score,
+        show_default=True,
+        help="Keypoints that count in the pose's score.",
+    ),
+    click.option(
+        "--pose-nms",
+        type=click.Choice(POSE_NMS),
+        default=MergeConfig.pose_nms,
+        show_default=True,
+        help="What becomes of a person's second pose: dropped, scored lower, or averaged with the first.",
+    ),
+    click.option(
+        "--max-oks",
+        type=_UNIT,
+        default=MergeConfig.max_oks,
+        show_default=True,
+        help="Poses more alike than this are one person's (hard, fusion).",
+    ),
+    click.option(
+        "--soft-nms-sigma",
+        type=click.FloatRange(0, min_open=True),
+        default=MergeConfig.soft_nms_sigma,
+        show_default=True,
+        help="Of --pose-nms soft: the larger, the weaker.",
+    ),
     click.option(
         "--batch",
         "batch_crops",

@@ -151,7 +151,7 @@ def dev_scores(network: nn.Module, spec: ModelSpec, truth: GroundTruth, folder: 
     device = next(network.parameters()).device
     ready = fuse_batch_norm(copy.deepcopy(network).eval())
     if spec.kind == "refiner":
-        report, _ = evaluate_true_boxes(truth, folder, Refiner(ready, spec, RefineConfig(), device), batch=32)
+        report, _ = evaluate_true_boxes(truth, folder, Refiner([(ready, spec)], RefineConfig(), device), batch=32)
         return {"score": report.scores.ap, "AP": report.scores.ap, "AP50": report.scores.ap50}
     boxes = evaluate_proposer(truth, folder, Proposer(ready, spec, DetectConfig(min_box_score=0.01), device))
     return {"score": boxes.ap50, "box_AP50": boxes.ap50, "AR100_IoU50": boxes.ar_100_iou50}

@@ -48,6 +48,13 @@ def invert(matrices: Tensor) -> Tensor:
     return torch.cat((linear, -linear @ matrices[..., 2:]), dim=-1)
 
 
+def compose(outer: Tensor, inner: Tensor) -> Tensor:
+    """Return the (..., 2, 3) matrices that do `inner` first and then `outer`, both (..., 2, 3)."""
+    linear = outer[..., :2]
+    offset = linear @ inner[..., 2:] + outer[..., 2:]
+    return torch.cat(((linear @ inner[..., :2]).expand(*offset.shape[:-1], 2), offset), dim=-1)
+
+
 def transform_points(points: Tensor, matrices: Tensor) -> Tensor:
     """Map (N, K, 2) points by (N, 2, 3) matrices."""
     return points @ matrices[..., :2].transpose(-1, -2) + matrices[..., 2].unsqueeze(-2)

@@ -63,6 +63,11 @@ class HeatmapCodec:
         """Map (..., 2) heatmap cells to crop pixels."""
         return cells * self.stride + self._offset
 
+    def cell_matrix(self, *, like: Tensor) -> Tensor:
+        """Return the (2, 3) matrix that takes heatmap cells to crop pixels."""
+        offset = self._offset
+        return like.new_tensor(((self.stride, 0, offset), (0, self.stride, offset)))
+
     @property
     def _offset(self) -> float:
         return (self.stride - 1) / 2 if self.centred else 0.0

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from posecli.config import MergeConfig
 from posecli.geometry.boxes import area
-from posecli.geometry.oks import oks_nms
+from posecli.geometry.oks import fuse, oks_nms, pose_similarity, soft_oks_nms
 from posecli.records import Candidates, Poses
 from posecli.skeleton import OKS_SIGMAS
 
@@ -23,38 +23,46 @@ def merge(candidates: Candidates, keypoints: Tensor, keypoint_scores: Tensor, co
         keypoint_scores: (N, K) refined; clamped to [0, 1], NaN counts as 0.
         config: thresholds.
     """
+    keypoints = keypoints.float()
     keypoint_scores = torch.nan_to_num(keypoint_scores.float(), nan=0.0).clamp(0, 1)
-    scores = pose_scores(candidates.box_scores, keypoint_scores, min_keypoint_score=config.min_keypoint_score)
-    kept = oks_nms(
-        keypoints.float(),
-        scores,
-        area=area(candidates.boxes).clamp(min=1),
-        sigmas=keypoints.new_tensor(OKS_SIGMAS, dtype=torch.float32),
-        max_oks=config.max_oks,
-    )
+    scores = pose_scores(candidates.box_scores, keypoint_scores, config)
+    kept = torch.argsort(scores, descending=True, stable=True)
+    if config.pose_nms != "none":
+        sigmas = keypoints.new_tensor(OKS_SIGMAS)
+        alike = pose_similarity(keypoints, area=area(candidates.boxes).clamp(min=1), sigmas=sigmas)
+        if config.pose_nms == "soft":
+            scores = soft_oks_nms(alike, scores, sigma=config.soft_nms_sigma)
+            kept = torch.argsort(scores, descending=True, stable=True)
+        else:
+            kept, owners = oks_nms(alike, scores, max_oks=config.max_oks)
+            if config.pose_nms == "fusion":
+                keypoints = keypoints.index_copy(0, kept, fuse(keypoints, alike, kept, owners))
     kept = kept[scores[kept] >= config.min_score]
     return Poses(
         candidates.boxes[kept],
-        keypoints[kept].float(),
+        keypoints[kept],
         keypoint_scores[kept],
         scores[kept],
         tuple(candidates.origins[index] for index in kept.tolist()),
     )
 
 
-def pose_scores(box_scores: Tensor, keypoint_scores: Tensor, *, min_keypoint_score: float) -> Tensor:
-    """Return the (N,) box scores times the mean of the keypoint scores above `min_keypoint_score`.
+def pose_scores(box_scores: Tensor, keypoint_scores: Tensor, config: MergeConfig) -> Tensor:
+    """Return (N,) scores in [0, 1].
 
-    Where no keypoint is above, the mean of all counts, so that such poses still have an order (HRNet gives them 0).
+    "mean" is the box score times the mean of the keypoint scores (CPN, MSPN). "counted" takes the mean of those above
+    `min_keypoint_score` (HRNet's `in_vis_thre`), and of all where none is above, so that such poses still have an order
+    (HRNet gives them 0).
 
     Args:
         box_scores: (N,) in [0, 1].
         keypoint_scores: (N, K) in [0, 1].
-        min_keypoint_score: in [0, 1].
-
-    Source: HRNet `COCODataset.evaluate`, `in_vis_thre`.
+        config: which one.
     """
-    counted = keypoint_scores > min_keypoint_score
+    mean = keypoint_scores.mean(dim=1)
+    if config.pose_score == "mean":
+        return (box_scores * mean).clamp(0, 1)
+    counted = keypoint_scores > config.min_keypoint_score
     counted = counted | ~counted.any(dim=1, keepdim=True)
-    mean = (keypoint_scores * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
-    return (box_scores * mean).clamp(0, 1)
+    mean_counted = (keypoint_scores * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
+    return (box_scores * mean_counted).clamp(0, 1)

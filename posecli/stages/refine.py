@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
 
 from posecli.config import RefineConfig
-from posecli.geometry.affine import crop_matrices, transform_points, warp
+from posecli.errors import ConfigError
+from posecli.geometry.affine import compose, crop_matrices, invert, transform_points, warp
 from posecli.geometry.boxes import fit_aspect
 from posecli.geometry.heatmaps import flip_merge
 from posecli.networks import ModelSpec
 from posecli.runtime import place
 from posecli.skeleton import MIRROR
+
+_CODEC_FIELDS = ("subpixel", "blur", "blur_sigma", "flip_shift")  # of the codec, which a RefineConfig may override
 
 
 def cut_crops(
@@ -25,7 +31,7 @@ def cut_crops(
 
     Args:
         image: (H, W, 3) uint8.
-        matrices: (N, 2, 3) crop pixels to image pixels, without rotation.
+        matrices: (N, 2, 3) crop pixels to image pixels.
         crop_hw: height and width of the crops.
         border: colour outside the picture, RGB in [0, 1].
 
@@ -33,10 +39,11 @@ def cut_crops(
         (N, 3, h, w) float in [0, 255].
     """
     height, width = image.shape[:2]
-    last = matrices.new_tensor(((0.0, 0.0), (crop_hw[1] - 1.0, crop_hw[0] - 1.0)))
-    corners = transform_points(last.expand(len(matrices), 2, 2), matrices)  # (N, 2, 2) first and last pixel
-    low = corners[:, 0].floor().sub(1).clamp(min=0).long().tolist()
-    high = corners[:, 1].ceil().add(2).long().tolist()
+    right, bottom = crop_hw[1] - 1.0, crop_hw[0] - 1.0
+    corners = matrices.new_tensor(((0.0, 0.0), (right, 0.0), (0.0, bottom), (right, bottom)))
+    corners = transform_points(corners.expand(len(matrices), 4, 2), matrices)  # (N, 4, 2)
+    low = corners.amin(dim=1).floor().sub(1).clamp(min=0).long().tolist()
+    high = corners.amax(dim=1).ceil().add(2).long().tolist()
     colour = 255 * matrices.new_tensor(border)[:, None, None]
     crops = []
     for (left, top), (right, bottom), matrix in zip(low, high, matrices, strict=True):
@@ -47,12 +54,92 @@ def cut_crops(
     return torch.cat(crops)
 
 
-class Refiner:
-    """The refinement network with its preprocessing and decoding."""
+@dataclass(frozen=True)
+class People:
+    """A batch of people: whose crops are cut from which picture."""
 
-    def __init__(self, network: nn.Module, spec: ModelSpec, config: RefineConfig, device: torch.device) -> None:
-        self.network = place(network, device)
-        self.spec, self.config, self.device = spec, config, device
+    images: Sequence[Tensor]  # (H, W, 3) uint8 each
+    owners: Sequence[int]  # per person, the index of its picture; ascending
+    boxes: Tensor  # (N, 4) xyxy, image pixels
+
+    def crops(self, matrices: Tensor, spec: ModelSpec) -> Tensor:
+        """Cut (N, 3, h, w) crops in [0, 255] as a network wants them."""
+        counts = [len(list(rows)) for _, rows in groupby(self.owners)]
+        owners = [owner for owner, _ in groupby(self.owners)]
+        return torch.cat(
+            [
+                cut_crops(self.images[owner], rows, crop_hw=spec.input_hw, border=spec.border)
+                for owner, rows in zip(owners, matrices.split(counts), strict=True)
+            ]
+        )
+
+
+@dataclass(frozen=True)
+class _View:
+    """One way to look at a person: a network, and how its crop is cut."""
+
+    network: nn.Module
+    spec: ModelSpec
+    scale: float = 1.0  # of the spec's margin
+    rotation: float = 0.0  # radians
+
+    def matrices(self, boxes: Tensor) -> Tensor:
+        """Return the (N, 2, 3) matrices from this view's crop pixels to image pixels."""
+        height, width = self.spec.input_hw
+        margin_x, margin_y = (self.scale * margin for margin in self.spec.margin)
+        windows = fit_aspect(boxes, aspect=width / height, margin=(margin_x, margin_y))
+        rotation = windows.new_full((len(boxes),), self.rotation) if self.rotation else None
+        return crop_matrices(windows, crop_hw=self.spec.input_hw, rotation=rotation)
+
+
+class Refiner:
+    """The refinement networks with their preprocessing, averaging and decoding.
+
+    Heatmaps are averaged on one grid: the cells of the first network's crop at its first scale and rotation. Those of
+    every other view are sampled where these cells lie in the picture, and count only where they have cells themselves.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[tuple[nn.Module, ModelSpec]],
+        config: RefineConfig,
+        device: torch.device,
+        *,
+        posefix: tuple[nn.Module, ModelSpec] | None = None,
+    ) -> None:
+        """Place the networks.
+
+        Args:
+            members: each network with its spec, in the order of `config.members`.
+            config: see there; `self.config` is the same with what it left to the networks filled in.
+            device: where the networks run.
+            posefix: a network that takes poses, and its spec.
+
+        Raises:
+            ConfigError: a network takes poses and is no posefix, or the other way around.
+        """
+        for _, spec in members:
+            if spec.takes_prior:
+                raise ConfigError(f"{spec.name} refines the poses of another network: name it with --posefix")
+        if posefix is not None and not posefix[1].takes_prior:
+            raise ConfigError(f"{posefix[1].name} takes no poses to refine: name it with --refiner")
+        own = {name: value for name in _CODEC_FIELDS if (value := getattr(config, name)) is not None}
+        members = [
+            (place(network, device), replace(spec, codec=replace(spec.codec, **own))) for network, spec in members
+        ]
+        self.device = device
+        self.spec = members[0][1]  # whose grid and decoding count
+        used = {name: getattr(self.spec.codec, name) for name in _CODEC_FIELDS}
+        if len({spec.codec.flip_shift for _, spec in members}) > 1:
+            used["flip_shift"] = None  # each its own
+        self.config = replace(config, **used)
+        self._views = [
+            _View(network, spec, scale, math.radians(rotation))
+            for network, spec in members
+            for scale in config.scales
+            for rotation in config.rotations
+        ]
+        self._posefix = None if posefix is None else _View(place(posefix[0], device), posefix[1])
 
     def __call__(self, images: Sequence[Tensor], boxes: Sequence[Tensor], *, batch: int) -> list[tuple[Tensor, Tensor]]:
         """Find the keypoints of the people in `boxes`.
@@ -60,37 +147,63 @@ class Refiner:
         Args:
             images: (H, W, 3) uint8 RGB each.
             boxes: (N_i, 4) xyxy, image pixels, of each picture.
-            batch: crops that go through the network at once.
+            batch: crops that go through a network at once.
 
         Returns:
             For each picture (N_i, K, 2) points in image pixels and (N_i, K) scores in [0, 1].
         """
-        height, width = self.spec.input_hw
         counts = [len(rows) for rows in boxes]
         if not sum(counts):
             keypoints = len(MIRROR)
             return [(torch.zeros(0, keypoints, 2), torch.zeros(0, keypoints)) for _ in images]
-        windows = fit_aspect(torch.cat(list(boxes)).float(), aspect=width / height, margin=self.spec.margin)
-        matrices = crop_matrices(windows, crop_hw=(height, width))
-        crops = torch.cat(
-            [
-                cut_crops(image.to(self.device), rows, crop_hw=(height, width), border=self.spec.border)
-                for image, rows in zip(images, matrices.split(counts), strict=True)
-                if len(rows)
-            ]
-        )
-        decoded = [self.spec.codec.decode(self.heatmaps(part)) for part in crops.split(batch)]
-        points = transform_points(torch.cat([part[0] for part in decoded]), matrices)
-        scores = torch.cat([part[1] for part in decoded])
+        placed = [image.to(self.device) if count else image for image, count in zip(images, counts, strict=True)]
+        owners = [index for index, count in enumerate(counts) for _ in range(count)]
+        parts, people = [], torch.cat(list(boxes)).float().to(self.device)
+        for start, rows in zip(range(0, len(owners), batch), people.split(batch), strict=True):
+            group = People(placed, owners[start : start + batch], rows)
+            points, scores = self.read(self.heatmaps(group), group)
+            parts.append((points if self._posefix is None else self._fix(points, self._posefix, group), scores))
+        points, scores = (torch.cat(column) for column in zip(*parts, strict=True))
         return list(zip(points.split(counts), scores.split(counts), strict=True))
 
-    def heatmaps(self, crops: Tensor) -> Tensor:
-        """Return the last stage's (N, K, h/s, w/s) heatmaps of (N, 3, h, w) crops in [0, 255]."""
-        inputs = self.spec.normalise(crops / 255)
-        heatmaps = self.spec.codec.activate(self.network(inputs)[-1])
-        if self.config.flip_test:
-            mirrored = self.network(inputs.flip(-1).contiguous(memory_format=torch.channels_last))[-1]
-            heatmaps = flip_merge(
-                heatmaps, self.spec.codec.activate(mirrored), MIRROR, shift=self.spec.codec.flip_shift
-            )
-        return heatmaps
+    def heatmaps(self, people: People) -> Tensor:
+        """Return the (N, K, h, w) heatmaps of people, averaged over all views."""
+        first, *others = self._views
+        total = self._answer(first, people)
+        if not others:
+            return total
+        weight, grid_hw = torch.ones_like(total[:, :1]), (total.shape[-2], total.shape[-1])
+        cells = compose(first.matrices(people.boxes), first.spec.codec.cell_matrix(like=people.boxes))
+        for view in others:
+            answer = self._answer(view, people)
+            own_cells = compose(view.matrices(people.boxes), view.spec.codec.cell_matrix(like=people.boxes))
+            there = compose(invert(own_cells), cells)  # from the first view's cells to this one's
+            total += warp(answer, there, crop_hw=grid_hw)
+            weight += warp(torch.ones_like(answer[:, :1]), there, crop_hw=grid_hw)
+        return total / weight
+
+    def read(self, heatmaps: Tensor, people: People) -> tuple[Tensor, Tensor]:
+        """Decode heatmaps into (N, K, 2) points in image pixels and (N, K) scores."""
+        points, scores = self.spec.codec.decode(heatmaps)
+        return transform_points(points, self._views[0].matrices(people.boxes)), scores
+
+    def _answer(self, view: _View, people: People, points: Tensor | None = None) -> Tensor:
+        """Return one view's (N, K, h, w) heatmaps; a network that takes poses gets (N, K, 2) `points`, image pixels."""
+        spec, matrices = view.spec, view.matrices(people.boxes)
+        inputs = [spec.normalise(people.crops(matrices, spec) / 255)]
+        if spec.takes_prior and points is not None:
+            seen = torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
+            own = transform_points(points, invert(matrices))
+            inputs.append(view.network.draw_prior(own, seen, crop_hw=spec.input_hw))  # type: ignore[operator]
+        answer = spec.codec.activate(view.network(*inputs)[-1])
+        if not self.config.flip_test:
+            return answer
+        inputs[1:] = [prior[:, list(MIRROR)] for prior in inputs[1:]]
+        flipped = [item.flip(-1).contiguous(memory_format=torch.channels_last) for item in inputs]
+        mirrored = spec.codec.activate(view.network(*flipped)[-1])
+        return flip_merge(answer, mirrored, MIRROR, shift=spec.codec.flip_shift)
+
+    def _fix(self, points: Tensor, view: _View, people: People) -> Tensor:
+        """Return the (N, K, 2) points in image pixels that a network makes of given ones."""
+        answer = self._answer(view, people, points)
+        return transform_points(view.spec.codec.decode(answer)[0], view.matrices(people.boxes))

@@ -45,7 +45,7 @@ def pipeline_of(refiner=None, **options):
     config = PipelineConfig(detect=DetectConfig(detector_size=128), filtering=FilterConfig(**options), batch_frames=3)
     return Pipeline(
         Proposer(OneBox(), get_spec("detposenet-tiny"), config.detect, CPU),
-        Refiner(refiner or MiddlePeaks(), get_spec("prs-tiny"), RefineConfig(), CPU),
+        Refiner([(refiner or MiddlePeaks(), get_spec("prs-tiny"))], RefineConfig(), CPU),
         config,
     )
 

@@ -123,3 +123,15 @@ def test_gpu_agrees_with_cpu():
     actual = affine.warp(image.cuda(), matrices.cuda(), crop_hw=(32, 24)).cpu()
 
     torch.testing.assert_close(actual, affine.warp(image, matrices, crop_hw=(32, 24)), rtol=0, atol=1e-10)
+
+
+def test_composed_matrices_do_one_after_the_other():
+    generator = torch.Generator().manual_seed(0)
+    outer, inner = torch.randn(2, 5, 2, 3, generator=generator, dtype=torch.float64)
+    points = torch.randn(5, 17, 2, generator=generator, dtype=torch.float64)
+
+    expected = affine.transform_points(affine.transform_points(points, inner), outer)
+
+    torch.testing.assert_close(affine.transform_points(points, affine.compose(outer, inner)), expected)
+    one_for_all = affine.compose(outer, inner[0])
+    torch.testing.assert_close(one_for_all, affine.compose(outer, inner[:1].expand(5, 2, 3)))

@@ -1,10 +1,12 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from posecli.geometry.oks import oks_nms, pairwise_oks
+from posecli.geometry.oks import fuse, oks_nms, pairwise_oks, pose_similarity, soft_oks_nms
 from posecli.skeleton import OKS_SIGMAS
 
 SIGMAS = torch.tensor(OKS_SIGMAS, dtype=torch.float64)
@@ -65,26 +67,124 @@ def test_a_pose_is_like_itself_and_unlike_one_without_visible_keypoints():
     torch.testing.assert_close(oks.diagonal(), torch.tensor([1.0, 1.0, 0.0], dtype=torch.float64))
 
 
-@pytest.mark.parametrize("max_oks", [0.0, 0.3, 0.9, 1.0])
+def alike(keypoints, area, one, other):
+    """What two poses have in common, by the formula, one keypoint at a time."""
+    total = 0.0
+    for size in (area[one], area[other]):
+        for index, sigma in enumerate(OKS_SIGMAS):
+            squared = sum(float(step) ** 2 for step in keypoints[one, index] - keypoints[other, index])
+            total += math.exp(-squared / (2 * float(size) * (2 * sigma) ** 2)) / 17
+    return total / 2
+
+
+def crowd(count=30, seed=3):
+    """Poses in a few heaps, so that every threshold finds doubles, and their random scores."""
+    centres, _, area = random_people(6, seed=seed)
+    generator = torch.Generator().manual_seed(seed)
+    spread = torch.rand(count, 1, 1, generator=generator) * 8
+    owner = torch.randint(0, 6, (count,), generator=generator)
+    keypoints = centres[owner] + torch.randn(count, 17, 2, generator=generator, dtype=torch.float64) * spread
+    return keypoints, torch.rand(count, generator=generator, dtype=torch.float64), area[owner]
+
+
+def test_pose_similarity_agrees_with_a_slow_loop():
+    keypoints, _, area = crowd(8)
+
+    similarity = pose_similarity(keypoints, area=area, sigmas=SIGMAS)
+
+    expected = [[alike(keypoints, area, one, other) for other in range(8)] for one in range(8)]
+    torch.testing.assert_close(similarity, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("max_oks", [0.0, 0.3, 0.6, 0.9, 1.0])
 def test_oks_nms_agrees_with_a_slow_loop(max_oks):
-    keypoints, _, area = random_people(30, seed=3)
-    scores = torch.rand(30, generator=torch.Generator().manual_seed(4))
-    everything = torch.ones(1, 17, dtype=torch.bool)
+    keypoints, scores, area = crowd()
 
-    def alike(one, other):
-        options = {"visible": everything, "sigmas": SIGMAS}
-        pair = (keypoints[one][None], keypoints[other][None])
-        return sum(float(pairwise_oks(*pair, area=area[index][None], **options)) for index in (one, other)) / 2
+    kept, owners = oks_nms(pose_similarity(keypoints, area=area, sigmas=SIGMAS), scores, max_oks=max_oks)
 
-    expected = []
+    expected, expected_owner = [], {}
     for index in scores.argsort(descending=True).tolist():
-        if all(alike(index, better) <= max_oks for better in expected):
+        same = [better for better in expected if alike(keypoints, area, index, better) > max_oks]
+        if not same:
             expected.append(index)
+        expected_owner[index] = same[0] if same else index
+    assert kept.tolist() == expected
+    assert {index: expected[owner] for index, owner in enumerate(owners.tolist())} == expected_owner
+    assert 1 < len(expected) < 30 or max_oks in {0.0, 1.0}
 
-    assert oks_nms(keypoints, scores, area=area, sigmas=SIGMAS, max_oks=max_oks).tolist() == expected
+
+@pytest.mark.parametrize("sigma", [0.1, 0.5, 0.9])
+def test_soft_oks_nms_agrees_with_a_slow_loop(sigma):
+    keypoints, scores, area = crowd()
+
+    lowered = soft_oks_nms(pose_similarity(keypoints, area=area, sigmas=SIGMAS), scores, sigma=sigma)
+
+    left = dict(enumerate(scores.tolist()))
+    expected = [0.0] * 30
+    while left:
+        best = max(left, key=left.get)
+        expected[best] = left.pop(best)
+        for other in left:
+            left[other] *= math.exp(-(alike(keypoints, area, best, other) ** 2) / sigma)
+    torch.testing.assert_close(lowered, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert (lowered <= scores).all()
+    assert (lowered < scores).any()
 
 
-def test_oks_nms_of_nobody_is_nobody():
-    kept = oks_nms(torch.zeros(0, 17, 2), torch.zeros(0), area=torch.zeros(0), sigmas=SIGMAS.float(), max_oks=0.9)
+@pytest.mark.parametrize("max_oks", [0.3, 0.6])
+def test_fusion_agrees_with_the_papers_sum(max_oks):
+    keypoints, scores, area = crowd()
+    similarity = pose_similarity(keypoints, area=area, sigmas=SIGMAS)
+    kept, owners = oks_nms(similarity, scores, max_oks=max_oks)
 
-    assert kept.shape == (0,)
+    fused = fuse(keypoints, similarity, kept, owners)
+
+    for number, index in enumerate(kept.tolist()):
+        total, weight = torch.zeros(17, 2, dtype=torch.float64), 0.0
+        for other in range(30):
+            if owners[other] == number:  # CCM Eq. (20)
+                share = 1.0 if other == index else alike(keypoints, area, index, other)
+                total, weight = total + share * keypoints[other], weight + share
+        torch.testing.assert_close(fused[number], total / weight, rtol=0, atol=1e-9)
+
+
+def test_fusion_is_nearer_to_the_truth_than_the_best_pose():
+    truth, _, _ = random_people(1, seed=0)
+    noise = torch.randn(40, 17, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    seen, area = truth + 4 * noise, torch.full((40,), 20000.0, dtype=torch.float64)
+    similarity = pose_similarity(seen, area=area, sigmas=SIGMAS)
+    kept, owners = oks_nms(similarity, torch.linspace(1, 0.5, 40, dtype=torch.float64), max_oks=0.3)
+
+    fused = fuse(seen, similarity, kept, owners)
+
+    assert len(kept) == 1
+    assert float((fused - truth).norm(dim=-1).mean()) < 0.3 * float((seen[:1] - truth).norm(dim=-1).mean())
+
+
+def test_nobody_stays_nobody():
+    similarity = pose_similarity(torch.zeros(0, 17, 2), area=torch.zeros(0), sigmas=SIGMAS.float())
+
+    kept, owners = oks_nms(similarity, torch.zeros(0), max_oks=0.9)
+
+    assert similarity.shape == (0, 0)
+    assert (kept.shape, owners.shape) == ((0,), (0,))
+    assert soft_oks_nms(similarity, torch.zeros(0), sigma=0.9).shape == (0,)
+    assert fuse(torch.zeros(0, 17, 2), similarity, kept, owners).shape == (0, 17, 2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_says_the_same():
+    keypoints, scores, area = crowd()
+    similarity = pose_similarity(keypoints, area=area, sigmas=SIGMAS)
+    there = pose_similarity(keypoints.to("cuda"), area=area.to("cuda"), sigmas=SIGMAS.to("cuda"))
+
+    kept, owners = oks_nms(similarity, scores, max_oks=0.6)
+    kept_there, owners_there = oks_nms(there, scores.to("cuda"), max_oks=0.6)
+
+    torch.testing.assert_close(there.cpu(), similarity, rtol=0, atol=1e-6)
+    assert (kept_there.tolist(), owners_there.tolist()) == (kept.tolist(), owners.tolist())
+    fused = fuse(keypoints.to("cuda"), there, kept_there, owners_there).cpu()
+    torch.testing.assert_close(fused, fuse(keypoints, similarity, kept, owners), rtol=0, atol=1e-6)
+    lowered = soft_oks_nms(there, scores.to("cuda"), sigma=0.9).cpu()
+    torch.testing.assert_close(lowered, soft_oks_nms(similarity, scores, sigma=0.9), rtol=0, atol=1e-6)

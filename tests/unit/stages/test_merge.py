@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from posecli.config import MergeConfig
+from posecli.config import POSE_NMS, POSE_SCORES, MergeConfig
 from posecli.records import Candidates
 from posecli.stages.merge import merge, pose_scores
 
@@ -18,12 +20,13 @@ def poses_at(lefts, seed=0):
     return torch.stack([shape + torch.tensor([left, 0.0]) for left in lefts])
 
 
-def test_score_is_box_score_times_mean_of_counted_keypoints():
+@pytest.mark.parametrize(("kind", "expected"), [("counted", [0.5 * 0.7, 0.05]), ("mean", [0.5 * 0.5, 0.05])])
+def test_score_is_box_score_times_mean_of_keypoints(kind, expected):
     keypoint_scores = torch.tensor([[0.1, 0.5, 0.9], [0.1, 0.05, 0.0]])
 
-    scores = pose_scores(torch.tensor([0.5, 1.0]), keypoint_scores, min_keypoint_score=0.2)
+    scores = pose_scores(torch.tensor([0.5, 1.0]), keypoint_scores, MergeConfig(pose_score=kind))
 
-    torch.testing.assert_close(scores, torch.tensor([0.5 * 0.7, 0.05]))
+    torch.testing.assert_close(scores, torch.tensor(expected))
 
 
 def test_people_come_best_first_with_their_boxes_and_origins():
@@ -44,6 +47,33 @@ def test_same_pose_twice_keeps_the_better():
     assert poses.boxes[:, 0].tolist() == [5]
 
 
+def test_soft_nms_keeps_the_double_with_a_lower_score():
+    people = candidates([0.5, 0.9, 0.4], [0, 5, 300])
+    points = poses_at([0, 0, 300])
+
+    poses = merge(people, points, torch.full((3, 17), 0.8), MergeConfig(pose_nms="soft"))
+
+    assert poses.boxes[:, 0].tolist() == [5, 300, 0]
+    assert poses.scores.tolist() == pytest.approx([0.72, 0.32, 0.4 * math.exp(-1 / 0.9)])
+
+
+def test_fusion_moves_the_best_pose_halfway_to_its_double():
+    people = candidates([0.5, 0.9, 0.4], [0, 5, 300])
+    points = poses_at([0.0, 0.4, 300])
+
+    poses = merge(people, points, torch.full((3, 17), 0.8), MergeConfig(pose_nms="fusion"))
+
+    assert poses.boxes[:, 0].tolist() == [5, 300]
+    torch.testing.assert_close(poses.keypoints, poses_at([0.2, 300]), rtol=0, atol=0.01)
+    assert poses.scores.tolist() == pytest.approx([0.72, 0.32])
+
+
+def test_without_nms_doubles_stay():
+    poses = merge(candidates([0.5, 0.9], [0, 5]), poses_at([0, 0]), torch.ones(2, 17), MergeConfig(pose_nms="none"))
+
+    assert poses.scores.tolist() == pytest.approx([0.9, 0.5])
+
+
 def test_low_scores_are_not_written():
     people = candidates([0.5, 0.9], [0, 200])
 
@@ -62,8 +92,12 @@ def test_scores_stay_in_range_whatever_the_network_says():
     assert poses.scores.tolist() == pytest.approx([1.0])
 
 
-def test_nobody_stays_nobody():
-    poses = merge(candidates([], []), torch.zeros(0, 17, 2), torch.zeros(0, 17), MergeConfig())
+@pytest.mark.parametrize("pose_nms", POSE_NMS)
+@pytest.mark.parametrize("pose_score", POSE_SCORES)
+def test_nobody_stays_nobody(pose_nms, pose_score):
+    config = MergeConfig(pose_nms=pose_nms, pose_score=pose_score)
+
+    poses = merge(candidates([], []), torch.zeros(0, 17, 2), torch.zeros(0, 17), config)
 
     assert len(poses) == 0
     assert poses.keypoints.shape == (0, 17, 2)
