@@ -125,8 +125,8 @@ class RefineConfig:
             raise ConfigError(f"unknown subpixel {self.subpixel!r}; choose from {', '.join(SUBPIXEL_METHODS)}")
         if not self.scales or not self.rotations:
             raise ConfigError("scales and rotations must name at least one each")
-        for scale in self.scales:
-            _check_positive("scales", scale)
+        if not all(0.25 <= scale <= 4 for scale in self.scales):
+            raise ConfigError(f"scales must be within 0.25 and 4, got {self.scales}")
         if not all(abs(angle) <= 180 for angle in self.rotations):
             raise ConfigError(f"rotations must be within 180 degrees, got {self.rotations}")
 

@@ -27,19 +27,12 @@ _UNIT = click.FloatRange(0, 1)
 _COUNT = click.IntRange(1)
 
 
-class _Numbers(click.ParamType):
-    """Numbers with commas between them."""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[float, ...]:
-        """Turn "1,1.2" into (1.0, 1.2)."""
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(float(part) for part in value.split(","))
-        except ValueError:
-            self.fail(f"{value!r} is not a list of numbers such as 1,1.2", param, ctx)
+def _numbers(text: str) -> tuple[float, ...]:
+    """Turn "1,1.2" into (1.0, 1.2)."""
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a list of numbers such as 1,1.2") from None
 
 
 _OPTIONS = (
@@ -120,16 +113,16 @@ _OPTIONS = (
     ),
     click.option(
         "--scales",
-        type=_Numbers(),
-        default="1",
+        type=_numbers,
+        default=",".join(f"{scale:g}" for scale in RefineConfig.scales),
         show_default=True,
         metavar="A,B,...",
         help="Average over crops with these many times the usual margin; each costs a run.",
     ),
     click.option(
         "--rotations",
-        type=_Numbers(),
-        default="0",
+        type=_numbers,
+        default=",".join(f"{angle:g}" for angle in RefineConfig.rotations),
         show_default=True,
         metavar="A,B,...",
         help="Average over crops turned by these degrees; each costs a run.",

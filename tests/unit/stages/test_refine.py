@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from posecli.config import RefineConfig
+from posecli.config import SUBPIXEL_METHODS, RefineConfig
 from posecli.errors import ConfigError
 from posecli.geometry.heatmaps import HeatmapCodec
+from posecli.geometry.subpixel import METHODS
 from posecli.networks import ModelSpec
 from posecli.stages.refine import People, Refiner, cut_crops
 
@@ -164,6 +165,23 @@ def test_posefix_gets_the_poses_in_its_own_crop_and_its_answer_replaces_them(fli
     torch.testing.assert_close(points - before, moved.expand(2, 17, 2), rtol=0, atol=0.05)
     if not flip_test:
         torch.testing.assert_close(scores_after, scores)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"refiner": "a++b"}, {"refiner": ""}, {"scales": ()}, {"scales": (1.0, 0.0)}, {"scales": (float("inf"),)},
+        {"rotations": (float("nan"),)}, {"rotations": (181.0,)}, {"subpixel": "best"}, {"flip_shift": 2.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_configuration_that_cannot_work_is_refused(wrong):
+    with pytest.raises(ConfigError, match=next(iter(wrong))):
+        RefineConfig(**wrong)
+
+
+def test_configuration_and_codec_know_the_same_methods():
+    assert set(SUBPIXEL_METHODS) == set(METHODS)
 
 
 def test_networks_in_the_wrong_role_are_refused():
