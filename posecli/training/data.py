@@ -1,11 +1,11 @@
-"""COCO folders decoded once into memory: one uint8 canvas a sample, with its labels in canvas pixels."""
+"""COCO folders decoded once into memory, as the samples that a task trains on."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +19,10 @@ from posecli.errors import InputError
 from posecli.geometry.affine import crop_matrices, invert, transform_points, warp
 from posecli.geometry.boxes import fit_aspect, pairwise_iou, xywh_to_xyxy
 from posecli.skeleton import NUM_KEYPOINTS
+from posecli.training.samples import Canvases, Crops, Pictures
 
 _HELD_OUT = (0, 3, 6)  # of each ten pictures in name order
 _CONTEXT = 1.5  # a canvas shows this much more than the crop, so that a crop can be shifted, turned and zoomed out
-
-
-@dataclass(frozen=True, slots=True)
-class Crops:
-    """M people (or places without people), each on a canvas of its own."""
-
-    canvases: Tensor  # (M, 3, H, W) uint8 RGB
-    boxes: Tensor  # (M, 4) xyxy, canvas pixels; the person's own box
-    points: Tensor  # (M, K, 2) canvas pixels
-    weights: Tensor  # (M, K) float in [0, 1]; 0 = not labelled
-    present: Tensor  # (M, K) bool; False with weight 1: known not to be there
-
-
-@dataclass(frozen=True, slots=True)
-class Pictures:
-    """M pictures on square canvases, up to G people each."""
-
-    canvases: Tensor  # (M, 3, S, S) uint8 RGB, the picture in the top left corner
-    sizes_wh: Tensor  # (M, 2) of the pictures, canvas pixels
-    boxes: Tensor  # (M, G, 4) xyxy, canvas pixels
-    valid: Tensor  # (M, G) bool, a person to be found
-    crowd: Tensor  # (M, G) bool, a region whose people are not listed
-    points: Tensor  # (M, G, K, 2) canvas pixels
-    weights: Tensor  # (M, G, K) float in [0, 1]
-    complete: Tensor  # (M,) bool, everybody has a box
 
 
 def read_rgb(path: Path) -> Tensor:
@@ -208,7 +184,8 @@ def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tupl
             samples += list(_mined_crops(root, config, crop_hw))
     if not samples:
         raise InputError(f"{root}: no labelled people in {', '.join(config.images for config in datasets)}")
-    return Crops(*(torch.stack(column) for column in zip(*samples, strict=True)))
+    canvases, *labels = zip(*samples, strict=True)
+    return Crops(Canvases(canvases), *(torch.stack(column) for column in labels))
 
 
 def _picture(image: Tensor, size: int) -> tuple[Tensor, float]:
@@ -280,7 +257,9 @@ def load_pictures(root: Path, datasets: tuple[DatasetConfig, ...], *, size: int 
         samples += [_pad(sample, people) for sample in _pictures(root, config, size)] * config.repeat
     if not samples:
         raise InputError(f"{root}: no pictures in {', '.join(config.images for config in datasets)}")
-    return Pictures(*(torch.stack([sample[item.name] for sample in samples]) for item in fields(Pictures)))
+    canvases = Canvases([sample["canvases"] for sample in samples])
+    labels = (item.name for item in fields(Pictures)[1:])
+    return Pictures(canvases, *(torch.stack([sample[name] for sample in samples]) for name in labels))
 
 
 def _pad(sample: dict[str, Tensor], people: int) -> dict[str, Tensor]:

@@ -28,8 +28,9 @@ from posecli.training.augment import (
     mirror_x,
     uniform,
 )
-from posecli.training.data import Crops, Pictures, load_crops, load_pictures
+from posecli.training.data import load_crops, load_pictures
 from posecli.training.losses import detection_loss, heatmap_loss, map_loss
+from posecli.training.samples import Crops, Pictures, on_device
 
 Batch = dict[str, Tensor]
 
@@ -71,7 +72,7 @@ class RefinerTask:
         self, config: TrainConfig, spec: ModelSpec, crops: Crops, augment: CropAugment, device: torch.device
     ) -> None:
         self.loss, self.spec, self.augment, self.device = config.loss, spec, augment, device
-        self.crops = Crops(*(getattr(crops, item.name).to(device) for item in fields(Crops)))
+        self.crops = on_device(crops, device)
         self.mirror = torch.tensor(MIRROR, device=device)
 
     def __len__(self) -> int:
@@ -141,7 +142,7 @@ class ProposerTask:
         self, config: TrainConfig, spec: ModelSpec, pictures: Pictures, augment: CropAugment, device: torch.device
     ) -> None:
         self.loss, self.spec, self.augment, self.device = config.loss, spec, augment, device
-        self.pictures = Pictures(*(getattr(pictures, item.name).to(device) for item in fields(Pictures)))
+        self.pictures = on_device(pictures, device)
         self.mirror = torch.tensor(MIRROR, device=device)
 
     def __len__(self) -> int:

@@ -58,8 +58,9 @@ def test_points_follow_their_pixels_onto_the_canvas(root):
     crops = load_crops(root, (DatasetConfig(images="photos", annotations="people.json"),), crop_hw=HW)
 
     assert len(crops.boxes) == 2  # the person without keypoints is no crop
-    brightest = int(crops.canvases[0, 0].flatten().argmax())
-    y, x = divmod(brightest, crops.canvases.shape[-1])
+    canvas = crops.canvases[torch.tensor([0])]
+    brightest = int(canvas[0, 0].flatten().argmax())
+    y, x = divmod(brightest, canvas.shape[-1])
     assert float((crops.points[0, 0] - torch.tensor([x, y])).abs().max()) <= 1.0
     assert crops.weights[0].tolist() == [1, 1] + [0] * 15
     assert crops.present[0].tolist() == [True, True] + [False] * 15
@@ -103,7 +104,7 @@ def test_pictures_keep_boxes_crowds_and_completeness(root):
 
     pictures = load_pictures(root, (DatasetConfig(images="photos", annotations="people.json"),), size=240, people=4)
 
-    assert pictures.canvases.shape == (2, 3, 240, 240)
+    assert pictures.canvases[torch.arange(2)].shape == (2, 3, 240, 240)
     assert pictures.sizes_wh.tolist() == [[240, 200], [240, 200]]
     assert pictures.complete.tolist() == [True, False]
     by_left = sorted(

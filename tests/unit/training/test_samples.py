@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import torch
+
+from posecli.training.samples import Canvases
+
+
+def test_a_repeated_canvas_is_held_once():
+    image = torch.zeros(3, 4, 5, dtype=torch.uint8)
+    canvases = Canvases([image, image])
+    image.fill_(7)
+
+    assert len(canvases) == 2
+    assert canvases[torch.tensor([1, 0])].flatten().unique().tolist() == [7]
+
+
+def test_an_index_takes_the_same_pictures_from_a_list_and_from_a_tensor():
+    images = torch.arange(3 * 3 * 2 * 2, dtype=torch.uint8).view(3, 3, 2, 2)
+    index = torch.tensor([2, 0, 2])
+
+    assert torch.equal(Canvases(list(images))[index], Canvases(images)[index])
+    assert torch.equal(Canvases(images).to(torch.device("cpu"))[index], images[index])
