@@ -22,7 +22,7 @@ class Frame:
     file_name: str  # what annotation tools look for: the image's own name, or the video's with the frame index
     pts: int | None = None  # presentation time stamp, in the stream's own time base
     time_s: float | None = None  # pts x time base; None for still images
-    status: str = "ok"  # or "decode_error"
+    status: str = "ok"  # or "damaged" (the decoder patched it up, or one that it builds on), or "decode_error"
     image_id: int | None = None  # what the dataset that the picture belongs to calls it; None where there is none
 
 

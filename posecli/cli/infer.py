@@ -107,7 +107,7 @@ def _annotate_all(
 
     reports: list[SourceReport] = []
     started = time.monotonic()
-    total = sum(count_frames(path, recursive=options.reading.recursive) or 0 for path in paths) or None
+    total = sum(count_frames(path, options.reading) or 0 for path in paths) or None
     people = 0
     with progress_bar("frames", total=total, quiet=quiet) as bar:
 

@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 from posecli import __version__
 from posecli.config import ReadConfig
 from posecli.errors import DeviceError, InputError, PosecliError
+from posecli.media.locations import shown
 from posecli.media.sinks import CocoSink, Sink, overlay_sink
 from posecli.media.sources import Source, open_source
 from posecli.pipeline import Pipeline
@@ -51,6 +52,7 @@ class SourceReport:
     refiner_runs: int = 0
     seconds: float = 0.0
     outputs: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()  # worth knowing of the source, and no fault
 
     def as_dict(self) -> dict[str, Any]:
         """Return the entry, with refiner runs per person worked out."""
@@ -167,8 +169,9 @@ class Tally:
 
     def add(self, annotated: Annotated) -> None:
         """Count one frame."""
-        self.frames += annotated.frame.status == "ok"
-        self.frames_failed += annotated.frame.status != "ok"
+        is_lost = annotated.frame.status == "decode_error"
+        self.frames += not is_lost
+        self.frames_failed += is_lost
         self.people += len(annotated.poses)
         self.refiner_runs += annotated.refiner_runs
 
@@ -185,21 +188,23 @@ def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress
     What the source or its output folder has wrong ends up in the report, so that the next source still gets its turn;
     interruption, bugs and a failing device are raised. The journal of the frames done stays in either case.
     """
-    tally = Tally()
+    tally, name = Tally(), shown(path)
     try:
-        with open_source(path, recursive=options.reading.recursive) as source:
+        with open_source(path, options.reading) as source:
             header_frames, outputs, notes = _annotate(source, pipeline, options, tally, progress)
+            remarks = source.remarks()
     except DeviceError:
         raise  # the next source would meet the same
     except (PosecliError, OSError) as error:
-        told = error if isinstance(error, PosecliError) else InputError(f"{path}: {_reason(path, error)}")
-        return SourceReport(source=path, status="failed", error=str(told), **tally.counts())
+        told = error if isinstance(error, PosecliError) else InputError(f"{name}: {_reason(path, error)}")
+        return SourceReport(source=name, status="failed", error=str(told), **tally.counts())
     return SourceReport(
-        source=path,
+        source=name,
         status="partial" if notes else "ok",
-        error=str(InputError(f"{path}: {'; '.join(notes)}")) if notes else "",
+        error=str(InputError(f"{name}: {'; '.join(notes)}")) if notes else "",
         header_frames=header_frames,
         outputs=tuple(str(output) for output in outputs),
+        remarks=remarks,
         **tally.counts(),
     )
 
@@ -239,9 +244,6 @@ def _notes(source: Source, tally: Tally) -> list[str]:
     notes = []
     if tally.frames_failed:
         notes.append(f"{tally.frames_failed} of {tally.frames + tally.frames_failed} frames could not be decoded")
-    header = source.header_frames
-    if header is not None and tally.frames + tally.frames_failed < header:
-        notes.append(f"{tally.frames} frames decoded, but the header says {header}: the file is cut off or damaged")
     return [*notes, *source.notes()]
 
 
@@ -250,7 +252,7 @@ def _open_sinks(source: Source, pipeline: Pipeline, options: RunOptions) -> list
     info = {
         "description": "Poses found by posecli",
         "version": __version__,
-        "source": Path(source.path).name,
+        "source": Path(source.name).name,
         "rotation": source.rotation,
         **pipeline.provenance(),
     }

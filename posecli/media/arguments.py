@@ -11,6 +11,7 @@ from pathlib import Path
 
 from posecli.errors import InputError
 from posecli.media.images import IMAGE_SUFFIXES
+from posecli.media.locations import is_url
 
 VIDEO_SUFFIXES = (
     ".3gp", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv",
@@ -19,7 +20,7 @@ VIDEO_SUFFIXES = (
 
 
 def expand_sources(arguments: Sequence[str], *, recursive: bool = False) -> list[str]:
-    """Return the files and folders that the arguments mean, in natural order, each once.
+    """Return the files, folders and URLs that the arguments mean, in natural order, each once.
 
     A folder stays one source for the images in it; each video in it is a source of its own. Paths in lists are
     relative to the working directory, as the shell's are. A path that does not exist stays, so that it fails alone.
@@ -36,7 +37,7 @@ def expand_sources(arguments: Sequence[str], *, recursive: bool = False) -> list
     for argument in arguments:
         for path in _spelled_out(argument):
             for entry in _in_folder(path, recursive=recursive) if os.path.isdir(path) else (path,):
-                found.setdefault(os.path.realpath(entry), entry)
+                found.setdefault(entry if is_url(entry) else os.path.realpath(entry), entry)
     return list(found.values())
 
 
@@ -51,13 +52,6 @@ def natural_key(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
-def output_stem(path: Path | str) -> str:
-    """Return what the output files of a source are named after: a file's stem, a folder's whole name."""
-    if os.path.isdir(path):
-        return Path(path).resolve().name or "root"
-    return Path(path).stem
-
-
 def _spelled_out(argument: str) -> list[str]:
     if argument == "-":
         return _listed(sys.stdin.read(), "-", "stdin has no paths, wanted one a line")
@@ -67,7 +61,7 @@ def _spelled_out(argument: str) -> list[str]:
 
 
 def _globbed(argument: str) -> list[str]:
-    if os.path.lexists(argument) or not glob.has_magic(argument):
+    if is_url(argument) or os.path.lexists(argument) or not glob.has_magic(argument):
         return [argument]
     matches = glob.glob(os.path.expanduser(argument), recursive=True)
     if not matches:

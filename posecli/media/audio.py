@@ -8,7 +8,7 @@ from typing import Any
 
 import av
 
-from posecli.media.video import open_container
+from posecli.media.containers import open_container
 
 _AAC_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 64_000, 88_200, 96_000)  # Hz
 
@@ -19,7 +19,7 @@ class AudioTrack:
     Damaged sound ends early and stops nothing: the pictures are what was asked for.
     """
 
-    def __init__(self, path: Path, output: Any) -> None:
+    def __init__(self, path: Path | str, output: Any) -> None:
         """Add the streams to an MP4 that has not been written to."""
         self._output = output
         self._container = open_container(path)

@@ -6,6 +6,7 @@ cut off, or of a picture that would fill the memory.
 
 from __future__ import annotations
 
+import os
 import re
 import struct
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posecli.errors import InputError
+from posecli.errors import ConfigError, InputError
+from posecli.media.orientation import from_exif
 
 IMAGE_SUFFIXES = (
     ".avif", ".bmp", ".dib", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
     ".webp",
 )  # fmt: skip
-MAX_PIXELS = 200_000_000  # 600 MB as RGB; a larger header is a mistake or an attack
+_MAX_PIXELS = 200_000_000  # 600 MB as RGB; a larger header is a mistake or an attack
+_MAX_PIXELS_VARIABLE = "POSECLI_MAX_PIXELS"
 
 _EXIF_ORIENTATION = 0x0112
 _TIFF_WIDTH, _TIFF_HEIGHT, _TIFF_COLOURS, _TIFF_SAMPLES = 256, 257, 262, 277
@@ -40,6 +43,7 @@ class Header:
     has_alpha: bool = False
     is_animated: bool = False
     is_cut_off: bool = False
+    num_frames: int = 1  # pictures of an animation, pages of a TIFF
 
 
 def read_image(path: Path | str) -> Tensor:
@@ -49,7 +53,7 @@ def read_image(path: Path | str) -> Tensor:
     them: the colour stored under them is arbitrary, and dark clothes and hair keep an outline on white.
 
     Raises:
-        InputError: no such file, not an image, cut off, or larger than `MAX_PIXELS`.
+        InputError: no such file, not an image, cut off, or larger than `max_pixels()`.
     """
     path = Path(path)
     try:
@@ -66,9 +70,8 @@ def decode_image(data: np.ndarray, name: str) -> np.ndarray:
         raise InputError(f"{name}: an empty file, wanted an image")
     if header.is_cut_off:
         raise InputError(f"{name}: the image is cut off after {data.size} bytes; copy the file again")
-    if header.width * header.height > MAX_PIXELS:
-        size = f"{header.width}x{header.height} pixels"
-        raise InputError(f"{name}: {size}, wanted {MAX_PIXELS // 10**6} million at most; scale it down")
+    if header.width * header.height > max_pixels():
+        raise InputError(f"{name}: {too_large(header.width, header.height)}")
     try:
         rgb = _decode_transparent(data) if header.has_alpha else None
         if rgb is None:
@@ -81,6 +84,24 @@ def decode_image(data: np.ndarray, name: str) -> np.ndarray:
         found = f"a damaged {header.kind.upper()}" if header.kind else "not an image that OpenCV can read"
         raise InputError(f"{name}: {found}; save it again as JPEG or PNG")
     return rgb
+
+
+def max_pixels() -> int:
+    """Return how many pixels a picture may have; the environment variable POSECLI_MAX_PIXELS lifts the limit.
+
+    Raises:
+        ConfigError: the variable is no whole number above 0.
+    """
+    text = os.environ.get(_MAX_PIXELS_VARIABLE, "") or str(_MAX_PIXELS)
+    if not (text.isascii() and text.isdecimal() and int(text)):
+        raise ConfigError(f"{_MAX_PIXELS_VARIABLE}={text}: wanted a whole number of pixels")
+    return int(text)
+
+
+def too_large(width: int, height: int) -> str:
+    """Say that a picture has more than `max_pixels()`."""
+    limit = f"wanted {max_pixels() / 10**6:g} million at most"
+    return f"{width}x{height} pixels, {limit}; scale it down, or raise {_MAX_PIXELS_VARIABLE}"
 
 
 def read_header(data: bytes) -> Header:
@@ -104,18 +125,7 @@ def _decode_transparent(data: np.ndarray) -> np.ndarray | None:
     opacity = bgra[:, :, 3:].astype(np.float32) / 255
     bgr = 255 + (bgra[:, :, :3].astype(np.float32) - 255) * opacity
     rgb = cv2.cvtColor(np.rint(bgr).astype(np.uint8), cv2.COLOR_BGR2RGB)
-    return turn_upright(rgb, exif_orientation(data.tobytes()))
-
-
-def turn_upright(image: np.ndarray, orientation: int) -> np.ndarray:
-    """Apply an EXIF orientation, 1 to 8, to an (H, W, C) array."""
-    if orientation in (5, 6, 7, 8):
-        image = image.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    return np.ascontiguousarray(image)
+    return from_exif(exif_orientation(data.tobytes())).apply(rgb)
 
 
 def exif_orientation(data: bytes) -> int:
@@ -163,7 +173,8 @@ def _read_webp(data: bytes) -> Header:
     form = data[12:16]
     if form == b"VP8X":
         width, height = (1 + int.from_bytes(data[start : start + 3], "little") for start in (24, 27))
-        return Header("webp", width, height, bool(data[20] & 0x10), bool(data[20] & 0x02), cut_off)
+        flags, count = data[20], data.count(b"ANMF", 30)
+        return Header("webp", width, height, bool(flags & 0x10), bool(flags & 0x02), cut_off, max(count, 1))
     if form == b"VP8L":
         bits = int.from_bytes(data[21:25], "little")
         return Header("webp", 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF), bool(bits >> 28 & 1), False, cut_off)
@@ -174,7 +185,20 @@ def _read_webp(data: bytes) -> Header:
 def _read_tiff(data: bytes) -> Header:
     tags = _tiff_tags(data)
     has_alpha = tags.get(_TIFF_COLOURS) == _TIFF_RGB and tags.get(_TIFF_SAMPLES) == 4
-    return Header("tiff", tags.get(_TIFF_WIDTH, 0), tags.get(_TIFF_HEIGHT, 0), has_alpha)
+    size = tags.get(_TIFF_WIDTH, 0), tags.get(_TIFF_HEIGHT, 0)
+    return Header("tiff", *size, has_alpha, num_frames=_count_pages(data))
+
+
+def _count_pages(data: bytes) -> int:
+    """Follow a TIFF's chain of directories; it may go in a circle, and in a file's first bytes it soon ends."""
+    order = "<" if data[:2] == b"II" else ">"
+    (place,), seen = struct.unpack_from(order + "I", data, 4), set[int]()
+    while place and place not in seen and place + 2 <= len(data):
+        seen.add(place)
+        (count,) = struct.unpack_from(order + "H", data, place)
+        end = place + 2 + 12 * count
+        (place,) = struct.unpack_from(order + "I", data, end) if end + 4 <= len(data) else (0,)
+    return len(seen)
 
 
 def _tiff_tags(data: bytes) -> dict[int, int]:
@@ -189,8 +213,34 @@ def _tiff_tags(data: bytes) -> dict[int, int]:
     return tags
 
 
-def _read_other(_: bytes) -> Header:
-    return Header("image")  # OpenCV has limits of its own for these
+def _read_avif(data: bytes) -> Header:
+    """Read AVIF, a single picture or (brand avis) an animation with a table of its samples."""
+    width, height = _after(data, b"ispe", ">4xII")
+    if data[8:12] != b"avis":
+        return Header("avif", width, height)
+    _, count = _after(data, b"stsz", ">4xII")
+    return Header("avif", width, height, is_animated=True, num_frames=max(count, 1))
+
+
+def _read_jp2(data: bytes) -> Header:
+    height, width = _after(data, b"ihdr", ">II")
+    return Header("jp2", width, height)
+
+
+def _after(data: bytes, box: bytes, form: str) -> tuple[int, int]:
+    """Return both numbers behind a box's name; zeros where there is none."""
+    start = data.find(box) + 4
+    first, second = struct.unpack_from(form, data, start) if start >= 4 else (0, 0)
+    return first, second
+
+
+def _read_pnm(data: bytes) -> Header:
+    size = re.match(rb"P[1-6](?:\s+|#[^\n]*\n)+(\d{1,9})\s+(\d{1,9})\s", data)
+    return Header("pnm", int(size[1]), int(size[2])) if size else Header("pnm")
+
+
+def _read_heic(_: bytes) -> Header:
+    return Header("heic")
 
 
 _READERS = (
@@ -199,5 +249,8 @@ _READERS = (
     (rb"BM.{4}\0\0\0\0", _read_bmp),
     (rb"RIFF.{4}WEBP", _read_webp),
     (rb"II\*\0|MM\0\*", _read_tiff),
-    (rb"P[1-6]\s|\0\0\0\x0cjP  |.{4}ftypavif", _read_other),
+    (rb".{4}ftypavi[fs]", _read_avif),
+    (rb".{4}ftyp(hei[cxms]|hev[cxms])|.{4}ftypm[is]f1.{4,64}hei[cx]", _read_heic),
+    (rb"\0\0\0\x0cjP  ", _read_jp2),
+    (rb"P[1-6]\s", _read_pnm),
 )

@@ -1,16 +1,22 @@
-"""What posecli reads: an image, a folder of images or a video, told apart by content."""
+"""What posecli reads: an image, a folder of images, a video, a stream or a camera, told apart by content."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from posecli.errors import InputError
-from posecli.media.arguments import expand_sources, images_in, output_stem
-from posecli.media.images import IMAGE_SUFFIXES, read_header, read_image
+from posecli.config import ReadConfig
+from posecli.errors import InputError, PosecliError
+from posecli.media.animation import AnimationReader
+from posecli.media.arguments import expand_sources, images_in
+from posecli.media.camera import CameraReader
+from posecli.media.images import IMAGE_SUFFIXES, Header, read_header, read_image
+from posecli.media.locations import camera_number, is_live, is_url, output_stem, shown
+from posecli.media.selection import expected
 from posecli.media.video import VideoReader, count_video_frames
 from posecli.records import Frame
 
@@ -20,29 +26,36 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _HEAD_BYTES = 4096  # enough to know an image by
+_WHOLE_VIDEO = ReadConfig()
 
 
 class Source:
-    """Frames from one path, upright and in order. An iterator and a context manager; frames come once."""
+    """Frames from one place, upright and in order. An iterator and a context manager; frames come once."""
 
     frame_rate: Fraction | None = None  # mean frames per second of a video
     time_base: Fraction | None = None  # seconds per unit of `Frame.pts`
     rotation: int = 0  # degrees clockwise that a video's stored pictures were turned by; images follow their own EXIF
 
-    def __init__(self, path: Path, kind: str, frames: Iterator[Frame], num_images: int = 0) -> None:
-        self.path = path
+    def __init__(self, path: Path | str, kind: str, frames: Iterator[Frame], num_images: int = 0) -> None:
+        self.path = path  # or a URL
+        self.name = shown(path)  # for messages and files: without a URL's password
         self.stem = output_stem(path)  # outputs are named after it
         self.kind = kind  # "image", "folder" or "video"
+        self.is_live = is_live(path)  # it ends when it is stopped
         self._frames = frames
         self._num_images = num_images
 
     @property
     def header_frames(self) -> int | None:
-        """Frames to expect: those that a video's header promises, if it says, or a folder's images."""
+        """Frames in the source: those that a video's header promises, if it says, or a folder's images."""
         return self._num_images
 
     def notes(self) -> tuple[str, ...]:
         """Say, after the last frame, what was wrong with the file although it could be read."""
+        return ()
+
+    def remarks(self) -> tuple[str, ...]:
+        """Say, after the last frame, what is worth knowing of the source and is no fault."""
         return ()
 
     def close(self) -> None:
@@ -63,61 +76,124 @@ class Source:
         return next(self._frames)
 
 
-class VideoSource(Source):
-    """A video file."""
+class Reader(Protocol):
+    """What decodes a video: `VideoReader`, `AnimationReader` or `CameraReader`."""
 
-    def __init__(self, path: Path) -> None:
-        self._reader = VideoReader(path, output_stem(path))
-        super().__init__(path, "video", iter(self._reader))
-        self.frame_rate, self.time_base = self._reader.frame_rate, self._reader.time_base
-        self.rotation = self._reader.rotation
-        self.pixel_aspect = self._reader.pixel_aspect  # a pixel's width / height, if known; frames are not stretched
+    frame_rate: Fraction | None
+    time_base: Fraction
+    pixel_aspect: Fraction | None
+    rotation: int
 
     @property
     def header_frames(self) -> int | None:
-        """Frames that the file header promises; None where it does not say."""
+        """Frames that the header promises; None where it does not say."""
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Yield the frames; works once."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Say what is wrong with the source."""
+
+    def remarks(self) -> tuple[str, ...]:
+        """Say what is worth knowing of it."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class VideoSource(Source):
+    """A video, a stream, an animation or a camera."""
+
+    def __init__(self, path: Path | str, reader: Reader) -> None:
+        super().__init__(path, "video", iter(reader))
+        self._reader = reader
+        self.frame_rate, self.time_base = reader.frame_rate, reader.time_base
+        self.rotation = reader.rotation
+        self.pixel_aspect = reader.pixel_aspect  # a pixel's width / height, if known; frames are not stretched
+
+    @property
+    def header_frames(self) -> int | None:
+        """Frames that the header promises; None where it does not say."""
         return self._reader.header_frames
 
     def notes(self) -> tuple[str, ...]:
         """Say, after the last frame, what was wrong with the file although it could be read."""
         return self._reader.notes()
 
+    def remarks(self) -> tuple[str, ...]:
+        """Say, after the last frame, what is worth knowing of the source and is no fault."""
+        return self._reader.remarks()
+
     def close(self) -> None:
-        """Close the file."""
+        """Close the source."""
         self._reader.close()
 
 
-def open_source(path: Path | str, *, recursive: bool = False) -> Source:
-    """Open an image, a folder of images (with `recursive`, those in its subfolders too) or a video.
+class ImageSource(Source):
+    """One image."""
+
+    def __init__(self, path: Path, header: Header) -> None:
+        super().__init__(path, "image", iter((_image_frame(path),)), 1)
+        self._pages = header.num_frames
+
+    def remarks(self) -> tuple[str, ...]:
+        """Say that there are more pages."""
+        return (f"page 1 of {self._pages} was read; save the others as files",) if self._pages > 1 else ()
+
+
+def open_source(path: Path | str, reading: ReadConfig = _WHOLE_VIDEO) -> Source:
+    """Open an image, a folder of images, a video, a URL (http, https, rtsp) or a camera (`0`, `/dev/video0`).
+
+    Args:
+        path: what to read.
+        reading: which of its frames. `stream`, `start` and `end` are about videos and say nothing of images.
 
     Raises:
         InputError: missing, of no known kind, damaged, without images or without a video stream.
+        ConfigError: `reading` asks for what is not there.
     """
+    if is_url(path):
+        return VideoSource(path, VideoReader(path, output_stem(path), reading))
+    if (number := camera_number(path)) is not None:
+        return VideoSource(path, CameraReader(number, output_stem(path), reading))
     path = Path(path)
     if path.is_dir():
-        images = images_in(path, recursive=recursive)
+        images = images_in(path, recursive=reading.recursive)
         if not images:
             found = "no images in this folder" if any(path.iterdir()) else "an empty folder"
             raise InputError(f"{path}: {found}, wanted {', '.join(IMAGE_SUFFIXES)}")
-        return Source(path, "folder", _folder_frames(path, images), len(images))
-    if _looks_like_image(path):
-        return Source(path, "image", iter((_image_frame(path),)), 1)
-    return VideoSource(path)
+        chosen = islice(enumerate(images), 0, _stop(reading), reading.stride)
+        return Source(path, "folder", _folder_frames(path, chosen), len(images))
+    header = _header(path)
+    if _is_animation(header):
+        return VideoSource(path, AnimationReader(path, output_stem(path), reading))
+    if _is_image(header):
+        return ImageSource(path, header)
+    return VideoSource(path, VideoReader(path, output_stem(path), reading))
 
 
-def count_frames(path: Path | str, *, recursive: bool = False) -> int | None:
-    """Estimate how many frames a source has without decoding it; None where that cannot be told."""
+def count_frames(path: Path | str, reading: ReadConfig = _WHOLE_VIDEO) -> int | None:
+    """Estimate how many frames will be read without decoding; None where that cannot be told."""
+    if is_live(path) or is_url(path):
+        return reading.max_frames
     path = Path(path)
     try:
         if path.is_dir():
-            return len(images_in(path, recursive=recursive)) or None
-        return 1 if _looks_like_image(path) else count_video_frames(path)
-    except (InputError, OSError):
+            return expected(len(images_in(path, recursive=reading.recursive)), reading) or None
+        header = _header(path)
+        if _is_animation(header):
+            return expected(header.num_frames, reading)
+        return 1 if _is_image(header) else count_video_frames(path, reading)
+    except (PosecliError, OSError):
         return None  # opening it will say why
 
 
-def _looks_like_image(path: Path) -> bool:
-    """Tell images from the rest by their first bytes; a name only decides where the bytes say nothing."""
+def _stop(reading: ReadConfig) -> int | None:
+    return None if reading.max_frames is None else reading.max_frames * reading.stride
+
+
+def _header(path: Path) -> Header:
+    """Tell images from the rest by their first bytes."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     if not path.is_file():
@@ -125,17 +201,25 @@ def _looks_like_image(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             head = file.read(_HEAD_BYTES)
+            kind = read_header(head).kind
+            header = read_header(head + file.read()) if kind in {"webp", "avif", "tiff"} else read_header(head)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from None
     if not head:
         raise InputError(f"{path}: an empty file, wanted an image or a video")
-    header = read_header(head)
-    if header.kind == "webp" and header.is_animated:
-        raise InputError(f"{path}: an animated WebP, which FFmpeg cannot read; convert it to MP4 or GIF")
-    if header.kind:
-        return not header.is_animated
+    if header.kind == "heic":
+        raise InputError(f"{path}: a HEIC picture, which OpenCV cannot read; convert it to JPEG, or to AVIF")
     # Text with an image's name is a broken image; any other content may be a video whatever its name.
-    return b"\0" not in head and path.suffix.lower() in IMAGE_SUFFIXES
+    is_broken_image = not header.kind and b"\0" not in head and path.suffix.lower() in IMAGE_SUFFIXES
+    return Header("broken image") if is_broken_image else header
+
+
+def _is_animation(header: Header) -> bool:
+    return header.is_animated and header.kind in {"webp", "avif"}
+
+
+def _is_image(header: Header) -> bool:
+    return bool(header.kind) and not header.is_animated
 
 
 def _image_frame(path: Path, index: int = 0, file_name: str = "") -> Frame:
@@ -144,8 +228,8 @@ def _image_frame(path: Path, index: int = 0, file_name: str = "") -> Frame:
     return Frame(index=index, image=image, width=width, height=height, file_name=file_name or path.name)
 
 
-def _folder_frames(folder: Path, images: list[Path]) -> Iterator[Frame]:
-    for index, path in enumerate(images):
+def _folder_frames(folder: Path, images: Iterator[tuple[int, Path]]) -> Iterator[Frame]:
+    for index, path in images:
         file_name = path.relative_to(folder).as_posix()
         try:
             frame = _image_frame(path, index, file_name)

@@ -1,7 +1,8 @@
-"""Video files as upright frames with their true time stamps."""
+"""Videos as upright frames with their true time stamps."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Generator, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -11,48 +12,68 @@ import av
 import numpy as np
 import torch
 
-from posecli.errors import InputError
-from posecli.media.images import MAX_PIXELS
+from posecli.config import ReadConfig
+from posecli.errors import ConfigError, InputError
+from posecli.media.containers import (
+    header_frames,
+    open_container,
+    promised_end_s,
+    reason,
+    video_stream,
+    video_streams,
+)
+from posecli.media.locations import is_live, shown
+from posecli.media.orientation import Turn, from_display_matrix
+from posecli.media.pictures import needs_tone_mapping, to_rgb
+from posecli.media.selection import Selection, expected
 from posecli.records import Frame
 
-_TEXT_ART = frozenset(("adf", "bin", "idf", "tty", "xbin"))  # FFmpeg draws any .txt file; nobody means that
 _END_TOLERANCE_S = 0.5  # headers round; a file that ends this much earlier is cut off
+_MAX_WAITING_BYTES = 64 << 20  # of packets that may turn out needless; they are decoded when there are more
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}  # FFmpeg's own decoders of these leave transparency out
 
 
 class VideoReader:
-    """The frames of a video file, in presentation order.
+    """The chosen frames of a video, in presentation order.
 
-    Damaged frames come as frames without an image; a file that was cut off just ends, see `notes`. Pixels that are not
-    square stay as they are.
+    Lost frames come as frames without an image, patched-up ones and those that build on them as "damaged"; a file that
+    was cut off just ends, see `notes`. Pixels that are not square stay as they are.
     """
 
     frame_rate: Fraction | None  # mean, frames/s; time stamps are what counts
     time_base: Fraction  # seconds, unit of `Frame.pts`
     pixel_aspect: Fraction | None  # width of a pixel / its height, upright
     rotation: int = 0  # degrees clockwise that turned the stored picture upright
-    corrupt_frames: int = 0  # the decoder patched them up
 
-    def __init__(self, path: Path, stem: str) -> None:
-        """Open the file and decode its first picture.
+    def __init__(self, source: Path | str, stem: str, reading: ReadConfig) -> None:
+        """Open the source and decode the first picture wanted.
 
         Raises:
             InputError: not a video, no video stream, too large, or without one good frame.
+            ConfigError: no such stream, or no frame in the time asked for.
         """
-        self._path, self._stem = path, stem
-        self._container = open_container(path)
+        self._name, self._stem, self._is_live = shown(source), stem, is_live(source)
+        self._container = open_container(source)
         try:
-            self._stream = video_stream(self._container, path)
+            self._stream = video_stream(self._container, self._name, reading.stream)
             self._stream.thread_type = "AUTO"
+            self._decoder = _decoder(self._stream)
             self._header_frames = header_frames(self._stream)
-            self._discarded = 0
-            self._read_error = ""
             self.frame_rate = self._stream.average_rate or self._stream.guessed_rate
             self.time_base = self._stream.time_base or Fraction(1, 90_000)
+            self._selection = Selection(reading, self._stream.start_time, self.time_base)
+            self._turn = Turn()
+            self._size_wh = (0, 0)
+            self._index = self._discarded = self._damaged = 0
+            self._is_suspect = self._is_interlaced = False
+            self._first_pts = self._selection.first_pts  # frames before are not wanted
+            self._is_counted = True  # they were counted as packets
+            self._read_error = ""
             self._last_pts: int | None = None
             self._frames = self._read()
             self._first: Frame | None = next(self._frames, None)
             if self._first is None:
-                raise InputError(f"{path}: not one frame could be decoded ({self._stream.codec_context.name})")
+                raise self._nothing()
         except BaseException:
             self._container.close()
             raise
@@ -63,7 +84,7 @@ class VideoReader:
         return None if self._header_frames is None else self._header_frames - self._discarded
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the source."""
         self._frames.close()
         self._container.close()
 
@@ -75,17 +96,47 @@ class VideoReader:
         yield from self._frames
 
     def notes(self) -> tuple[str, ...]:
-        """Say, after the last frame, what is wrong with the file although it could be read."""
+        """Say, after the last frame, what is wrong with the source although it could be read."""
         notes = []
-        if self.corrupt_frames:
-            notes.append(f"{self.corrupt_frames} frames are damaged and were patched up; poses there may be wrong")
+        if self._damaged:
+            notes.append(f"{self._damaged} frames are damaged and were patched up; poses there may be wrong")
         if self._read_error:
             notes.append(f"reading ended with an error ({self._read_error})")
-        if self._header_frames is None and self._last_pts is not None:
-            promised, reached = _promised_end_s(self._container, self._stream), self._last_pts * self.time_base
-            if promised is not None and promised - float(reached) > _END_TOLERANCE_S + self._step * self.time_base:
-                notes.append(f"frames end at {float(reached):.1f} s, but the header says {promised:.1f} s: cut off")
+        if not self._selection.ended and not self._is_live:
+            notes += self._cut_off()
         return tuple(notes)
+
+    def remarks(self) -> tuple[str, ...]:
+        """Say what is worth knowing of the source and is no fault."""
+        remarks = []
+        if (count := len(video_streams(self._container))) > 1:
+            number = video_streams(self._container).index(self._stream)
+            remarks.append(f"video stream {number} of {count} was read; --stream chooses another")
+        if self._is_interlaced:
+            remarks.append("interlaced: moving edges are combs, poses there are less sure; deinterlace for better ones")
+        if needs_tone_mapping(self._decoder):
+            remarks.append("HDR, tone-mapped to 8-bit SDR")
+        return tuple(remarks)
+
+    def _cut_off(self) -> list[str]:
+        """Hold what was met against what the header promised: no error is raised by a truncated file."""
+        header = self.header_frames
+        if header is not None:
+            missing = self._index < header
+            return [f"{self._index} frames met, but the header says {header}: cut off or damaged"] if missing else []
+        promised = promised_end_s(self._container, self._stream)
+        if promised is None or self._last_pts is None:
+            return []
+        reached = self._last_pts * self.time_base
+        if promised - float(reached) <= _END_TOLERANCE_S + self._step * self.time_base:
+            return []
+        return [f"frames end at {float(reached):.1f} s, but the header says {promised:.1f} s: cut off"]
+
+    def _nothing(self) -> InputError | ConfigError:
+        """Tell why there is no first frame."""
+        if self._last_pts is not None or self._index:
+            return ConfigError(f"{self._name}: no frame from --start on; it has {self._index} frames before")
+        return InputError(f"{self._name}: not one frame could be decoded ({self._stream.codec_context.name})")
 
     @property
     def _step(self) -> int:
@@ -94,200 +145,142 @@ class VideoReader:
 
     def _read(self) -> Generator[Frame, None, None]:
         """Yield frames; those lost before the first picture wait until it has told their size."""
-        index = lost = 0
-        width = height = 0
+        lost = 0
         for picture in self._pictures():
-            if picture is None and not width:
-                lost += 1
-                continue
-            if not width:
+            if self._size_wh == (0, 0):
+                if picture is None:
+                    lost += 1
+                    continue
                 self._measure(picture)
-                width, height = (picture.height, picture.width) if self._turned[0] else (picture.width, picture.height)
-            for _ in range(lost):
-                yield self._lost_frame(index, width, height)
-                index += 1
+            for damage in (*[None] * lost, picture):
+                yield from self._chosen(damage)
             lost = 0
-            yield self._lost_frame(index, width, height) if picture is None else self._frame(index, picture)
-            index += 1
+            if self._selection.ended:
+                return
+
+    def _chosen(self, picture: Any) -> Iterator[Frame]:
+        """Yield the picture as a frame if it is wanted; pictures that nobody wants are not converted."""
+        pts = picture.pts if picture is not None and picture.pts is not None else self._next_pts()
+        self._last_pts = pts
+        if self._is_counted and self._first_pts is not None and pts < self._first_pts:
+            return
+        index, self._index = self._index, self._index + 1
+        status = self._status(picture)
+        if self._selection.takes(pts):
+            yield self._frame(index, pts, picture, status)
+
+    def _status(self, picture: Any) -> str:
+        """Judge a picture: after a loss, all are doubtful up to the next one that builds on no other."""
+        if picture is None:
+            self._is_suspect = True
+            return "decode_error"
+        self._is_interlaced |= picture.interlaced_frame
+        self._is_suspect = picture.is_corrupt or (self._is_suspect and not picture.key_frame)
+        return "damaged" if self._is_suspect else "ok"
 
     def _pictures(self) -> Iterator[Any]:
         """Yield decoded pictures, and None for a packet that could not be decoded."""
+        for packet in self._needed(self._packets()):
+            try:
+                yield from self._decoder.decode(packet)
+            except (av.FFmpegError, OSError):
+                yield None
+        if self._read_error:  # the demuxer did not get to its last packet, which empties the decoder
+            try:
+                yield from self._decoder.decode(None)
+            except (av.FFmpegError, OSError):
+                yield None
+
+    def _packets(self) -> Iterator[Any]:
         packets = self._container.demux(self._stream)
         while True:
             try:
                 packet = next(packets, None)
             except (av.FFmpegError, OSError) as error:
-                self._read_error = _reason(error)
-                packet = None
+                self._read_error = reason(error)
+                return
             if packet is None:
-                break
-            self._discarded += packet.is_discard
-            try:
-                yield from packet.decode()
-            except (av.FFmpegError, OSError):
-                yield None
-        if self._read_error:  # the demuxer did not get to its last packet, which empties the decoder
-            yield from self._drain()
+                return
+            self._count(packet)
+            yield packet
 
-    def _drain(self) -> Iterator[Any]:
-        try:
-            yield from self._stream.decode(None)
-        except (av.FFmpegError, OSError):
-            yield None
+    def _needed(self, packets: Iterator[Any]) -> Iterator[Any]:
+        """Leave out what lies before the last key frame before `start`: counted, but not decoded.
+
+        Seeking would be quicker still, but then nobody knew the frames' indexes, and not every format seeks exactly.
+        """
+        waiting: deque[Any] = deque()
+        if self._first_pts is not None:
+            self._gather(packets, waiting, self._first_pts)
+        while waiting:
+            yield waiting.popleft()
+        yield from packets
+
+    def _gather(self, packets: Iterator[Any], waiting: deque[Any], first: int) -> None:
+        """Take packets up to the first wanted frame's, and keep those since the last key frame."""
+        held = 0  # bytes
+        for packet in packets:
+            stamp = _stamp(packet)
+            if packet.is_keyframe and stamp is not None and stamp <= first:
+                waiting.clear()
+                held = 0
+            waiting.append(packet)
+            held += packet.size
+            decoded_at = packet.dts if packet.dts is not None else stamp
+            if decoded_at is None or decoded_at >= first or held > _MAX_WAITING_BYTES:
+                return
+
+    def _count(self, packet: Any) -> None:
+        """Take down what the packet stands for: a frame before `start`, or one that is never shown."""
+        self._discarded += packet.is_discard
+        stamp = _stamp(packet)
+        if self._first_pts is not None and packet.size and not packet.is_discard:
+            self._is_counted &= stamp is not None
+            self._index += stamp is not None and stamp < self._first_pts
 
     def _measure(self, picture: av.VideoFrame) -> None:
         matrix: Any = picture.side_data.get("DISPLAYMATRIX")
-        self._turned = _orientation(np.frombuffer(bytes(matrix), np.int32)) if matrix else (False, False, False)
-        self.rotation = _CLOCKWISE[self._turned]
+        self._turn = from_display_matrix(np.frombuffer(bytes(matrix), np.int32)) if matrix else Turn()
+        self.rotation = self._turn.clockwise
+        self._size_wh = (picture.height, picture.width) if self._turn.swapped else (picture.width, picture.height)
         aspect = self._stream.sample_aspect_ratio
-        self.pixel_aspect = 1 / aspect if aspect and self._turned[0] else aspect
+        self.pixel_aspect = 1 / aspect if aspect and self._turn.swapped else aspect
 
-    def _frame(self, index: int, picture: av.VideoFrame) -> Frame:
-        image = _upright(picture.to_ndarray(format="rgb24"), self._turned)
-        self.corrupt_frames += picture.is_corrupt
-        pts = picture.pts if picture.pts is not None else self._next_pts()
-        self._last_pts = pts
-        return Frame(
-            index=index,
-            image=torch.from_numpy(image),
-            width=image.shape[1],
-            height=image.shape[0],
-            file_name=self._file_name(index),
-            pts=pts,
-            time_s=float(pts * self.time_base),
-        )
-
-    def _lost_frame(self, index: int, width: int, height: int) -> Frame:
-        """A placeholder, one usual frame's duration after the frame before: its own time stamp is lost."""
-        pts = self._last_pts = self._next_pts()
+    def _frame(self, index: int, pts: int, picture: Any, status: str) -> Frame:
+        """Return a frame; a lost one's own time stamp is lost, and it lies a usual duration after the one before."""
+        image = None if picture is None else torch.from_numpy(self._turn.apply(to_rgb(picture, self._decoder)))
+        width, height = self._size_wh if image is None else (image.shape[1], image.shape[0])
+        self._damaged += status == "damaged"
         time_s = float(pts * self.time_base)
-        return Frame(index, None, width, height, self._file_name(index), pts, time_s, status="decode_error")
+        return Frame(index, image, width, height, f"{self._stem}_{index:06d}.png", pts, time_s, status)
 
     def _next_pts(self) -> int:
         return (self._stream.start_time or 0) if self._last_pts is None else self._last_pts + self._step
 
-    def _file_name(self, index: int) -> str:
-        return f"{self._stem}_{index:06d}.png"
+
+def _stamp(packet: Any) -> int | None:
+    stamp: int | None = packet.pts if packet.pts is not None else packet.dts
+    return stamp
 
 
-def open_container(path: Path) -> Any:
-    """Open a media file for reading. A playlist inside may name local files only, never a server's.
-
-    Raises:
-        InputError: FFmpeg cannot read it.
-    """
-    try:
-        container = av.open(
-            f"file:{path.absolute()}", metadata_errors="replace", options={"protocol_whitelist": "file"}
-        )
-    except (av.FFmpegError, OSError, ValueError) as error:
-        raise InputError(f"{path}: not a video or image that FFmpeg or OpenCV can read ({_reason(error)})") from None
-    if container.format.name in _TEXT_ART:
-        container.close()
-        raise InputError(f"{path}: not a video or image that FFmpeg or OpenCV can read (text)")
-    return container
+def _decoder(stream: Any) -> Any:
+    """Return a stream's decoder: its own, or another that knows transparency where the stream has that."""
+    name = _ALPHA_DECODERS.get(stream.codec_context.name, "")
+    if stream.metadata.get("alpha_mode") != "1" or name not in av.codecs_available:
+        return stream.codec_context
+    decoder = av.CodecContext.create(name, "r")
+    decoder.extradata = stream.codec_context.extradata
+    return decoder
 
 
-def video_stream(container: Any, path: Path) -> Any:
-    """Return the video stream; cover art of a song is none.
-
-    Raises:
-        InputError: there is none, or its pictures are too large or of an unknown codec.
-    """
-    streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-    if not streams:
-        found = [f"{stream.type} ({_codec(stream)})" for stream in container.streams if stream.type != "video"]
-        if not container.streams:
-            raise InputError(f"{path}: no video stream, nor any other")
-        raise InputError(f"{path}: no video stream, only {', '.join(found) or 'cover art'}")
-    stream = container.streams.best("video")
-    stream = stream if stream in streams else streams[0]
-    if stream.codec_context is None:
-        raise InputError(f"{path}: its video codec is not known to this FFmpeg; convert it to H.264")
-    if stream.codec_context.width * stream.codec_context.height > MAX_PIXELS:
-        size = f"{stream.codec_context.width}x{stream.codec_context.height}"
-        raise InputError(f"{path}: {size} pixels, wanted {MAX_PIXELS // 10**6} million at most; scale it down")
-    stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
-    return stream
-
-
-def header_frames(stream: Any) -> int | None:
-    """Return the number of frames that the header states, not one worked out from a duration."""
-    if stream.frames:
-        return int(stream.frames)
-    for key, value in stream.metadata.items():  # Matroska, by mkvmerge: NUMBER_OF_FRAMES, NUMBER_OF_FRAMES-eng
-        if key.startswith("NUMBER_OF_FRAMES") and value.isdecimal() and int(value):
-            return int(value)
-    return None
-
-
-def count_video_frames(path: Path) -> int | None:
-    """Estimate the number of frames from the header alone, for a progress bar."""
-    with open_container(path) as container:
-        stream = video_stream(container, path)
-        if (count := header_frames(stream)) is not None:
-            return count
-        rate, end_s = stream.average_rate or stream.guessed_rate, _promised_end_s(container, stream)
-        return round(rate * end_s) if rate and end_s else None
-
-
-def _promised_end_s(container: Any, stream: Any) -> float | None:
-    """Return the end of the video in seconds as the header states it. Only a lone stream ends with its file."""
-    if stream.duration and stream.time_base:
-        return float(((stream.start_time or 0) + stream.duration) * stream.time_base)
-    if (tag := _tagged_seconds(stream.metadata.get("DURATION", ""))) is not None:
-        return tag
-    alone = len(container.streams) == 1
-    return container.duration / av.time_base if alone and container.duration else None
-
-
-def _tagged_seconds(tag: str) -> float | None:
-    """Read Matroska's 00:01:02.500000000."""
-    try:
-        hours, minutes, seconds = tag.split(":")
-        return int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-    except ValueError:
-        return None
-
-
-def _is_cover(stream: Any) -> bool:
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _codec(stream: Any) -> str:
-    return stream.codec_context.name if stream.codec_context is not None else "unknown"
-
-
-def _reason(error: BaseException) -> str:
-    return str(getattr(error, "strerror", None) or error) or type(error).__name__
-
-
-def _orientation(matrix: np.ndarray) -> tuple[bool, bool, bool]:
-    """Read FFmpeg's display matrix as (swap rows and columns, then flip left-right, then flip top-bottom).
-
-    Source: libavutil/display.h: x' = a x + c y, y' = b x + d y for [a b u c d v x y w] in 16.16 fixed point.
-    """
-    a, b, _, c, d = matrix[:5].tolist()
-    swapped = abs(b) > abs(a)
-    return (True, c < 0, b < 0) if swapped else (False, a < 0, d < 0)
-
-
-def _upright(image: np.ndarray, turned: tuple[bool, bool, bool]) -> np.ndarray:
-    swapped, left_right, top_bottom = turned
-    image = image.swapaxes(0, 1) if swapped else image
-    image = image[:, ::-1] if left_right else image
-    image = image[::-1] if top_bottom else image
-    return np.ascontiguousarray(image)
-
-
-# What each orientation turns by; mirrored ones are named by the turn that comes after the mirroring.
-_CLOCKWISE = {
-    (False, False, False): 0,
-    (True, True, False): 90,
-    (False, True, True): 180,
-    (True, False, True): 270,
-    (False, True, False): 0,
-    (False, False, True): 180,
-    (True, False, False): 90,
-    (True, True, True): 270,
-}
+def count_video_frames(source: Path | str, reading: ReadConfig) -> int | None:
+    """Estimate from the header alone how many frames will be read, for a progress bar."""
+    with open_container(source) as container:
+        stream = video_stream(container, shown(source), reading.stream)
+        rate, end_s = stream.average_rate or stream.guessed_rate, promised_end_s(container, stream)
+        count = header_frames(stream)
+        if count is None:
+            count = round(rate * end_s) if rate and end_s else None
+        first = round(reading.start * rate) if rate else 0
+        last = round(reading.end * rate) if rate and reading.end is not None else None
+        return None if count is None else expected(count, reading, first, last)

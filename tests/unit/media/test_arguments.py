@@ -3,7 +3,8 @@ import io
 import pytest
 
 from posecli.errors import InputError
-from posecli.media.arguments import expand_sources, images_in, natural_key, output_stem
+from posecli.media.arguments import expand_sources, images_in, natural_key
+from posecli.media.locations import output_stem
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import clips
+from posecli.config import ReadConfig
 from posecli.errors import InputError
 from posecli.media.sources import VideoSource, count_frames, open_source
 from posecli.media.video import VideoReader
@@ -20,8 +21,8 @@ def save_png(path, value=0):
     return path
 
 
-def frames_of(path, **options):
-    with open_source(path, **options) as source:
+def frames_of(path, **reading):
+    with open_source(path, ReadConfig(**reading)) as source:
         return list(source), source
 
 
@@ -135,7 +136,9 @@ def test_lost_frames_are_placeholders_with_estimated_times(tmp_path, monkeypatch
     monkeypatch.setattr(VideoReader, "_pictures", lossy)
     frames, _ = frames_of(clips.write_clip(tmp_path / "a.mp4", pts=range(8), turn=(90, False)))
 
-    assert [frame.status == "ok" for frame in frames] == [False, False, True, True, False, True, True, False]
+    lost = [False, False, True, True, False, True, True, False]
+    assert [frame.image is not None for frame in frames] == lost
+    assert [frame.status != "decode_error" for frame in frames] == lost
     assert [frame.index for frame in frames] == list(range(8))
     assert {(frame.width, frame.height) for frame in frames} == {(48, 64)}
     assert [round(frame.time_s * 25) for frame in frames[2:]] == [2, 3, 4, 5, 6, 7]
@@ -218,8 +221,12 @@ def test_odd_sizes_are_kept(tmp_path):
         ("notes.txt", b"hello\n" * 200, "notes.txt: not a video or image that FFmpeg or OpenCV can read"),
         ("zeros.mp4", bytes(9000), "zeros.mp4: not a video or image"),
         ("empty.mp4", b"", "empty.mp4: an empty file"),
-        ("list.mp4", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "list.mp4: not a video"),
-        ("list.m3u8", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n", "list.m3u8: n"),
+        ("list.mp4", b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n", "list.mp4: a playlist or script"),
+        (
+            "list.m3u8",
+            b"#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/a.ts\n#EXT-X-ENDLIST\n",
+            "list.m3u8: a playlist or script",
+        ),
         ("photo.jpg", b"hello", "photo.jpg: not an image that OpenCV can read"),
     ],
 )
@@ -292,7 +299,7 @@ def test_count_frames_looks_at_headers_only(tmp_path):
     save_png(tmp_path / "f/in/b.png")
 
     assert count_frames(tmp_path / "f") == 1
-    assert count_frames(tmp_path / "f", recursive=True) == 2
+    assert count_frames(tmp_path / "f", ReadConfig(recursive=True)) == 2
     assert count_frames(tmp_path / "f/a.png") == 1
     assert count_frames(clips.write_clip(tmp_path / "a.mp4")) == 12
     assert abs(count_frames(clips.write_clip(tmp_path / "a.mkv", pts=range(50))) - 50) <= 1
