@@ -6,6 +6,10 @@ from torch import Tensor, nn
 from torch.nn.functional import relu, relu6
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+TENSORFLOW_EPS = (
+    1.001e-5  # of batch norms: the least TensorFlow's fused kernel takes; CPN's and PoseFix's codes ask 1e-9
+)
+
 
 class _NormedConvolution(nn.Module):
     """A convolution of either direction and its batch norm, with a rectifier unless `activation` is None.
@@ -57,7 +61,7 @@ class ConvBn(_NormedConvolution):
         self,
         inputs: int,
         outputs: int,
-        kernel: int = 3,
+        kernel: int | tuple[int, int] = 3,
         *,
         stride: int = 1,
         dilation: int = 1,
@@ -65,16 +69,17 @@ class ConvBn(_NormedConvolution):
         bias: bool = False,
         activation: str | None = "relu",
     ) -> None:
-        padding = kernel // 2 * dilation
-        conv = nn.Conv2d(inputs, outputs, kernel, stride, padding, dilation, groups, bias)
+        rows, columns = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        padding = (rows // 2 * dilation, columns // 2 * dilation)
+        conv = nn.Conv2d(inputs, outputs, (rows, columns), stride, padding, dilation, groups, bias)
         super().__init__(conv, activation)
 
 
 class DeconvBn(_NormedConvolution):
     """Transposed 4x4 convolution of stride 2, batch norm, rectifier: (N, inputs, H, W) -> (N, outputs, 2H, 2W)."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False), "relu")
+    def __init__(self, inputs: int, outputs: int, *, activation: str | None = "relu") -> None:
+        super().__init__(nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=1, bias=False), activation)
 
 
 def fuse_batch_norm(network: nn.Module) -> nn.Module:

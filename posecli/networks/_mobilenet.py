@@ -1,7 +1,8 @@
 """MobileNet-v2 trunk: features at strides 4, 8, 16 and 32.
 
-Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, Table 2. The last stage
-(320 channels) and the classifier are left out: a pose decoder gains little from them and pays a third of the weights.
+Source: Sandler et al., "MobileNetV2: Inverted Residuals and Linear Bottlenecks", CVPR 2018, Table 2. The classifier is
+left out, and unless the trunk is asked to be `whole` also the last stage (320 channels) and the 1x1 convolution to
+1280: a pose decoder gains little from them and pays a third of the weights.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from posecli.networks._layers import ConvBn
+from posecli.networks._layers import ConvBn, require_multiple
 
 # expansion, channels, blocks, stride of the first block
 _STAGES = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2))
-_TAPS = (3, 6, 13, 16)  # blocks (stem = 0) after which strides 4, 8, 16, 32 are complete
+_LAST_STAGE, _LAST = (6, 320, 1, 1), 1280
+_TAPS = (3, 6, 13)  # blocks (stem = 0) after which strides 4, 8, 16 are complete; 32 is after the last
 
 
 class InvertedResidual(nn.Module):
@@ -42,17 +44,18 @@ class MobileNetV2(nn.Module):
         channels: of the features at strides 4, 8, 16 and 32.
     """
 
-    channels = (24, 32, 96, 160)
-
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False) -> None:
         super().__init__()
+        self.channels = (24, 32, 96, _LAST if whole else 160)
         blocks: list[nn.Module] = [ConvBn(3, 32, stride=2, activation="relu6")]
         inputs = 32
-        for expansion, outputs, count, first_stride in _STAGES:
+        for expansion, outputs, count, first_stride in (*_STAGES, _LAST_STAGE) if whole else _STAGES:
             for index in range(count):
                 stride = first_stride if index == 0 else 1
                 blocks.append(InvertedResidual(inputs, outputs, expansion=expansion, stride=stride))
                 inputs = outputs
+        if whole:
+            blocks.append(ConvBn(inputs, _LAST, 1, activation="relu6"))
         self.blocks = nn.ModuleList(blocks)
         self.frozen = 0  # so many first blocks keep their weights and statistics
 
@@ -70,12 +73,13 @@ class MobileNetV2(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) -> (N, C, H/s, W/s) for strides 4, 8, 16, 32."""
+        require_multiple(images, 32, network="MobileNet-v2")
         taps, x = [], images
         for index, block in enumerate(self.blocks):
             x = block(x)
             if index in _TAPS:
                 taps.append(x)
-        return taps
+        return [*taps, x]
 
 
 @torch.no_grad()

@@ -22,19 +22,38 @@ def shaken(network):
     return network
 
 
+def inputs_of(spec, batch, hw):
+    """Return what a network's forward takes, random."""
+    prior = (torch.rand(batch, 17, *hw),) if spec.takes_prior else ()
+    return torch.rand(batch, 3, *hw), *prior
+
+
 @pytest.mark.parametrize("spec", REFINERS, ids=lambda spec: spec.name)
 def test_refiner_contract(spec):
-    (height, width), network = spec.input_hw, spec.build()
-
-    stages = network(torch.rand(2, 3, height, width))
+    height, width = spec.input_hw
+    with torch.device("meta"):  # shapes and gradients' ways need no numbers
+        network = spec.build()
+        stages = network(*inputs_of(spec, 2, spec.input_hw))
+        answer = network.eval()(*inputs_of(spec, 1, spec.input_hw))[-1]
 
     for stage in stages:
         assert stage.shape[:2] == (2, 17)
         assert height / stage.shape[2] == width / stage.shape[3]
     assert [stage.shape[2] for stage in stages] == sorted(stage.shape[2] for stage in stages)
     assert stages[-1].shape == (2, 17, height // spec.codec.stride, width // spec.codec.stride)
+    assert answer.shape == (1, *stages[-1].shape[1:])
+    assert len(spec.target_sigmas) in {0, len(stages)}
     sum(stage.square().mean() for stage in stages).backward()
     assert not [name for name, weight in network.named_parameters() if weight.grad is None]
+
+
+@pytest.mark.parametrize("spec", REFINERS, ids=lambda spec: spec.name)
+def test_refiner_refuses_sizes_that_it_cannot_halve(spec):
+    with torch.device("meta"):
+        network, inputs = spec.build(), inputs_of(spec, 1, (spec.input_hw[0] + 1, spec.input_hw[1]))
+
+    with pytest.raises(ValueError, match=f"{spec.input_hw[0] + 1}x{spec.input_hw[1]}"):
+        network(*inputs)
 
 
 @pytest.mark.parametrize("spec", PROPOSERS, ids=lambda spec: spec.name)
@@ -57,11 +76,11 @@ def test_proposer_contract(spec):
 @pytest.mark.parametrize("spec", available().values(), ids=lambda spec: spec.name)
 def test_folding_batch_norms_changes_no_answer(spec):
     network = shaken(spec.build()).eval()
-    images = torch.rand(1, 3, 128, 96)
+    inputs = inputs_of(spec, 1, (64, 64))
 
     with torch.inference_mode():
-        before = network(images)
-        after = fuse_batch_norm(network)(images)
+        before = network(*inputs)
+        after = fuse_batch_norm(network)(*inputs)
 
     if spec.kind == "proposer":
         before, after = (before.logits, before.heatmaps, before.pafs), (after.logits, after.heatmaps, after.pafs)
