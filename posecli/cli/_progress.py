@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 
 class Bar:
@@ -41,8 +49,7 @@ def progress_bar(what: str, *, total: int | None, quiet: bool = False) -> Iterat
         total: how many there will be, if known.
         quiet: show nothing. Nothing is shown either where stderr is no terminal.
     """
-    console = Console(stderr=True)
-    silent = quiet or not console.is_terminal or os.environ.get("TERM") == "dumb"
+    console, silent = _stderr(quiet)
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -52,3 +59,19 @@ def progress_bar(what: str, *, total: int | None, quiet: bool = False) -> Iterat
     )
     with Progress(*columns, console=console, disable=silent, transient=True) as progress:
         yield Bar(progress, what, total)
+
+
+@contextmanager
+def bytes_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """Show the bytes of a transfer; gives a function to call with those that came and those in all, if known."""
+    console, silent = _stderr(quiet)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=silent, transient=True) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _stderr(quiet: bool) -> tuple[Console, bool]:
+    """Return stderr, and whether nothing is to be shown there."""
+    console = Console(stderr=True)
+    return console, quiet or not console.is_terminal or os.environ.get("TERM") == "dumb"

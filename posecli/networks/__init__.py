@@ -11,9 +11,10 @@ import torch
 from torch import nn
 
 from posecli.errors import ConfigError
+from posecli.networks._foreign import fit
 from posecli.networks._layers import fuse_batch_norm
 from posecli.networks._spec import ModelSpec
-from posecli.networks._weights import find_weights, load_weights
+from posecli.networks._weights import fill, find_weights, read_weights
 
 __all__ = ["ModelSpec", "available", "fuse_batch_norm", "get_spec", "load_network", "random_network"]
 
@@ -46,8 +47,12 @@ def load_network(
 
     Args:
         name: one of `available()`.
-        weights: a .safetensors file; the weights that come with posecli if omitted.
+        weights: a file, ours (safetensors) or a public checkpoint (`.pth`); the weights that come with posecli or were
+            pulled if omitted.
         kind: "refiner" or "proposer" where only one will do.
+
+    Returns:
+        The network, and its spec with the preprocessing and decoding that these very weights want.
 
     Raises:
         ConfigError: unknown name, or a network of another kind.
@@ -57,8 +62,10 @@ def load_network(
     if kind is not None and spec.kind != kind:
         raise ConfigError(f"{name} is a {spec.kind}, wanted a {kind}")
     network = spec.build()
-    load_weights(network, Path(weights) if weights is not None else find_weights(name), name=name)
-    return fuse_batch_norm(network.eval()).requires_grad_(False), spec
+    file = read_weights(Path(weights) if weights is not None else find_weights(name))
+    fitted = fit(file, spec, network)
+    fill(network, fitted.tensors, where=str(file.path), name=name)
+    return fuse_batch_norm(network.eval()).requires_grad_(False), fitted.spec
 
 
 def random_network(spec: ModelSpec) -> nn.Module:

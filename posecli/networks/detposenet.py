@@ -8,6 +8,7 @@ concatenated down- and up-sampling features that the paper fuses; the pose tails
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -54,7 +55,7 @@ class PersonHead(nn.Module):
         self.tower = nn.Sequential(ConvBn(width, width), ConvBn(width, width))
         self.score = nn.Conv2d(width, 1, 1)
         self.reach = nn.Conv2d(width, 4, 1)  # log distance to the left, top, right, bottom edge, in strides
-        nn.init.constant_(self.score.bias, -torch.tensor(1 / _PRIOR - 1).log().item())  # type: ignore[arg-type]
+        nn.init.constant_(self.score.bias, -math.log(1 / _PRIOR - 1))  # type: ignore[arg-type]
         nn.init.constant_(self.reach.bias, 1.0)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,154 @@
+"""`posecli weights`: which networks there are, and getting, importing and checking their weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from posecli.networks._import import Imported, Verdict
+
+_JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, one line an entry.")
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress bar, no notes.")
+
+
+@click.group()
+def weights() -> None:
+    """See, fetch, import and check the networks' weights.
+
+    Weights that were pulled lie in POSECLI_HOME, or else in posecli's folder of the user's cache.
+    """
+
+
+@weights.command("list")
+@_JSON
+def list_(as_json: bool) -> None:
+    """List every network and public checkpoint: size, accuracy as published, licence, and where its weights are."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from posecli.networks._listing import entries
+
+    table = Table()
+    for heading in ("name", "task", "input", "params", "GMACs", "AP", "measured with", "licence", "size", "weights"):
+        table.add_column(heading, justify="right" if heading in {"params", "GMACs", "AP", "size"} else "left")
+    for entry in entries():
+        if as_json:
+            click.echo(json.dumps(entry.as_dict(), ensure_ascii=False))
+        else:
+            table.add_row(*entry.as_row())
+    if not as_json:
+        Console().print(table)
+        click.echo("AP is the publishers' own; posecli has not measured it", err=True)
+
+
+@weights.command()
+@click.argument("name", metavar="NAME|FILE")
+@_JSON
+def info(name: str, as_json: bool) -> None:
+    """Say all about a network, or about a file of weights, ours or public."""
+    from posecli.networks import available
+    from posecli.networks._listing import about_file, about_network
+
+    facts = about_network(name) if name in available() or not Path(name).exists() else about_file(Path(name))
+    if as_json:
+        click.echo(json.dumps(facts, ensure_ascii=False))
+        return
+    width = max(map(len, facts))
+    for key, value in facts.items():
+        click.echo(f"{key:{width}}  {_plain(value)}")
+
+
+@weights.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("--url", default="", help="Fetch the file from here, a mirror or a proxy's address of it.")
+@_QUIET
+def pull(names: tuple[str, ...], url: str, quiet: bool) -> None:
+    """Fetch public checkpoints by name, check their hash and import them; prints where they are now.
+
+    A cut download goes on where it stopped. Proxies are taken from http_proxy, https_proxy and no_proxy.
+    """
+    from posecli.cli._progress import bytes_bar
+    from posecli.errors import ConfigError
+    from posecli.networks._import import pull as pull_one
+
+    if url and len(names) > 1:
+        raise ConfigError(f"--url is one file's address, but {len(names)} names are given; pull them one by one")
+    for name in names:
+        with bytes_bar(name, quiet=quiet) as progress:
+            imported = pull_one(name, url=url, progress=progress)
+        _report(imported, quiet=quiet)
+
+
+@weights.command("import")
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--as", "name", required=True, help="The network, or the checkpoint of `weights list`.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write.  [default: in the cache]")
+@_QUIET
+def import_(file: Path, name: str, out: Path | None, quiet: bool) -> None:
+    """Put a public checkpoint (.pth) into posecli's names and save it as safetensors; prints where it is now.
+
+    Every tensor is accounted for. Nothing in the file is run: one that holds more than weights is refused.
+    """
+    from posecli.networks._import import import_file
+
+    _report(import_file(file, name, out), quiet=quiet)
+
+
+@weights.command()
+@click.argument("names", metavar="[NAME|FILE]...", nargs=-1)
+@_JSON
+def verify(names: tuple[str, ...], as_json: bool) -> None:
+    """Check hashes, keys, shapes and numbers of weights; of all on this machine if none is named."""
+    from posecli.errors import WeightsError
+    from posecli.networks._import import known_files
+    from posecli.networks._import import verify as verify_one
+
+    verdicts = [verify_one(path) for path in (map(_file_of, names) if names else known_files())]
+    for verdict in verdicts:
+        if as_json:
+            facts = {"file": str(verdict.path), "network": verdict.network, "sha256": verdict.sha256}
+            click.echo(json.dumps({**facts, "ok": not verdict.problem, "problem": verdict.problem}, ensure_ascii=False))
+        elif not verdict.problem:
+            click.echo(f"ok  {verdict.sha256[:12]}  {verdict.network}  {verdict.path}")
+    if bad := [verdict for verdict in verdicts if verdict.problem]:
+        raise WeightsError("; ".join(_complaint(verdict) for verdict in bad))
+
+
+def _file_of(name: str) -> Path:
+    """Take a file, or a network's weights on this machine."""
+    from posecli.networks._weights import cached_path, find_weights
+
+    if (path := Path(name)).exists() or path.suffix:
+        return path
+    return cached if (cached := cached_path(name)).is_file() else find_weights(name)
+
+
+def _complaint(verdict: Verdict) -> str:
+    named = str(verdict.path) in verdict.problem
+    return verdict.problem if named else f"{verdict.path}: {verdict.problem}"
+
+
+def _report(imported: Imported, *, quiet: bool) -> None:
+    """Print the path for programs, and what happened for people."""
+    if not quiet:
+        where = (
+            "in the cache already" if not imported.fetched else f"{imported.network}, named as {imported.layout} does"
+        )
+        click.echo(f"{where}", err=True)
+        for reason, count in imported.dropped.items():
+            click.echo(f"left out {count}: {reason}", err=True)
+    click.echo(imported.path)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_plain, value)) or "-"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "-" if value is None else str(value)
