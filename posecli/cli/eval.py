@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,60 +14,142 @@ from posecli.config import PipelineConfig
 from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from posecli.evaluation import EvalReport, GroundTruth
+    from posecli.evaluation import Comparison, EvalReport, GroundTruth, Results, Scored
+
+_FORMATS = ("auto", "coco", "ochuman", "crowdpose", "aic", "mpii")
+_MOST_PREDICTIONS = 2  # a and b
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wishes:
+    """What to do with scores."""
+
+    num_resamples: int
+    with_breakdown: bool  # compute it
+    show_breakdown: bool  # and print it
+    as_json_line: bool
+    quiet: bool
 
 
 @click.command("eval")
 @click.option("--gt", type=click.Path(path_type=Path), required=True, help="COCO dataset with keypoints.")
+@click.option(
+    "--gt-format",
+    type=click.Choice(_FORMATS),
+    default="auto",
+    show_default=True,
+    help="What --gt is; auto tells by the file's shape.",
+)
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of its pictures: run the networks on them.")
-@click.option("--pred", type=click.Path(path_type=Path), help="COCO results to score instead.")
+@click.option(
+    "--pred",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="COCO results to score instead. Given twice: is the second really better?",
+)
 @click.option("--true-boxes", is_flag=True, help="Give the refiner the true boxes: what it is worth alone.")
 @click.option("--save", type=click.Path(path_type=Path), help="Write the networks' results here, as COCO results.")
+@click.option("--breakdown", is_flag=True, help="Also print scores by keypoint, size, crowding, kind of error, ...")
+@click.option(
+    "--resamples",
+    type=click.IntRange(0),
+    default=1000,
+    show_default=True,
+    help="Draws of the images for 95% intervals; 0: none.",
+)
 @click.option("--json", "as_json_line", is_flag=True, help="One line of JSON on stdout instead of a table.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress bar, no notes.")
 @pipeline_options(min_score=0.0)
 def evaluate(
     gt: Path,
+    gt_format: str,
     images: Path | None,
-    pred: Path | None,
+    pred: tuple[Path, ...],
     true_boxes: bool,
     save: Path | None,
+    breakdown: bool,
+    resamples: int,
     as_json_line: bool,
     quiet: bool,
     config: PipelineConfig,
     loading: dict[str, Any],
 ) -> None:
-    """Score poses against COCO ground truth: --pred FILE, or the networks over --images DIR."""
-    from rich.console import Console
+    """Score poses against ground truth: --pred FILE, or the networks over --images DIR."""
+    from posecli.evaluation import load_ground_truth, load_results_lists
 
-    from posecli.cli._tables import as_json, scores_table
-    from posecli.evaluation import load_ground_truth
-
-    if pred is not None and (images is not None or true_boxes or save is not None):
-        raise ConfigError("--pred scores a file; --images, --true-boxes and --save run the networks: choose one")
-    if save is not None and not save.parent.is_dir():
-        raise ConfigError(f"{save}: there is no folder {save.parent} to write to")
-    truth = load_ground_truth(gt)
-    if pred is not None:
-        report = _score_file(truth, pred)
+    _check_usage(images, pred, true_boxes=true_boxes, save=save)
+    wishes = _Wishes(
+        num_resamples=resamples,
+        with_breakdown=breakdown or as_json_line,
+        show_breakdown=breakdown,
+        as_json_line=as_json_line,
+        quiet=quiet,
+    )
+    truth = load_ground_truth(gt, gt_format)
+    if pred:
+        truth, lists = load_results_lists(pred, truth)
+        _tell(truth.notes, wishes)
+        reports = [_examine(truth, results, wishes) for results in lists]
     elif images is not None:
-        report = _run(truth, images, config, loading, true_boxes=true_boxes, save=save, quiet=quiet)
+        truth = truth.in_coco_order()
+        _tell(truth.notes, wishes)
+        run, results = _run(truth, images, config, loading, true_boxes=true_boxes, save=save, quiet=quiet)
+        scored, report = _examine(truth, results, wishes)
+        reports = [(scored, replace(report, refiner_runs=run.refiner_runs, boxes=run.boxes))]
     else:
         raise ConfigError("eval wants --pred FILE, or --images DIR to run the networks on")
-    for note in (*truth.notes, *report.notes):
-        if not quiet:
+    _print([report for _, report in reports], _compared([scored for scored, _ in reports], wishes), wishes)
+
+
+def _check_usage(images: Path | None, pred: Sequence[Path], *, true_boxes: bool, save: Path | None) -> None:
+    if pred and (images is not None or true_boxes or save is not None):
+        raise ConfigError("--pred scores a file; --images, --true-boxes and --save run the networks: choose one")
+    if len(pred) > _MOST_PREDICTIONS:
+        raise ConfigError(f"--pred is given {len(pred)} times; one file is scored, two are compared")
+    if save is not None and not save.parent.is_dir():
+        raise ConfigError(f"{save}: there is no folder {save.parent} to write to")
+
+
+def _examine(truth: GroundTruth, results: Results, wishes: _Wishes) -> tuple[Scored, EvalReport]:
+    from posecli.evaluation import examine, pack, score
+
+    scored = score(pack(truth, results))
+    report = examine(scored, results, num_resamples=wishes.num_resamples, with_breakdown=wishes.with_breakdown)
+    _tell(report.notes, wishes)
+    return scored, report
+
+
+def _compared(scored: Sequence[Scored], wishes: _Wishes) -> Comparison | None:
+    from posecli.evaluation import compare, resample
+
+    if len(scored) < _MOST_PREDICTIONS or not wishes.num_resamples:
+        return None
+    a, b = scored
+    return compare(a, b, resample(a, wishes.num_resamples), resample(b, wishes.num_resamples))
+
+
+def _tell(notes: Sequence[str], wishes: _Wishes) -> None:
+    for note in notes:
+        if not wishes.quiet:
             click.echo(note, err=True)
-    if as_json_line:
-        click.echo(as_json(report))
-    else:
-        Console().print(scores_table(report))
 
 
-def _score_file(truth: GroundTruth, pred: Path) -> EvalReport:
-    from posecli.evaluation import EvalReport, keypoint_scores, load_results
+def _print(reports: Sequence[EvalReport], comparison: Comparison | None, wishes: _Wishes) -> None:
+    from rich.console import Console
 
-    results = load_results(pred, truth)
-    return EvalReport(scores=keypoint_scores(truth, results), num_annotated=truth.num_annotated, notes=results.notes)
+    from posecli.cli._tables import as_json, breakdown_tables, comparison_table, scores_table
+
+    if wishes.as_json_line:
+        click.echo(as_json(reports, comparison))
+        return
+    console = Console()
+    for report in reports:
+        console.print(scores_table(report))
+        if wishes.show_breakdown and report.breakdown:
+            for table in breakdown_tables(report.breakdown):
+                console.print(table)
+    if comparison:
+        console.print(comparison_table(comparison))
 
 
 def _run(
@@ -77,9 +161,10 @@ def _run(
     true_boxes: bool,
     save: Path | None,
     quiet: bool,
-) -> EvalReport:
+) -> tuple[EvalReport, Results]:
     from posecli.cli._progress import progress_bar
     from posecli.engines.evaluate import evaluate_pipeline, evaluate_true_boxes
+    from posecli.evaluation import check_results
     from posecli.media.sinks import write_json_atomically
     from posecli.pipeline import load_pipeline, load_refiner
 
@@ -93,4 +178,4 @@ def _run(
             report, results = evaluate_pipeline(truth, images, pipeline, progress=advance)
     if save is not None:
         write_json_atomically(save, results)
-    return report
+    return report, check_results(results, truth)
