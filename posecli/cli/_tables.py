@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from posecli.evaluation import Breakdown, CocoScores, Comparison, EvalReport
@@ -19,7 +20,7 @@ _SCORE_HEADINGS = (".50:.95", ".50", ".75", "medium", "large")
 def scores_table(report: EvalReport, title: str | None = None) -> Table:
     """Show COCO's ten numbers and what they are about; `report.notes` are left to the caller's stderr."""
     table = _table("OKS", *_SCORE_HEADINGS, caption="\n".join(_caption(report)))
-    table.title = title
+    table.title = Text(title) if title else None  # a file name may look like markup
     for name, values in _ten_numbers(report.scores).items():
         table.add_row(name, *map(_shown, values))
     return table

@@ -98,7 +98,9 @@ def evaluate(
         reports = [(scored, replace(report, refiner_runs=run.refiner_runs, boxes=run.boxes))]
     else:
         raise ConfigError("eval wants --pred FILE, or --images DIR to run the networks on")
-    _print([report for _, report in reports], _compared([scored for scored, _ in reports], wishes), wishes)
+    names = [f"{letter}: {path}" for letter, path in zip("ab", pred, strict=False)] if len(pred) > 1 else [None]
+    named = list(zip(names, (report for _, report in reports), strict=True))
+    _print(named, _compared([scored for scored, _ in reports], wishes), wishes)
 
 
 def _check_usage(images: Path | None, pred: Sequence[Path], *, true_boxes: bool, save: Path | None) -> None:
@@ -134,17 +136,17 @@ def _tell(notes: Sequence[str], wishes: _Wishes) -> None:
             click.echo(note, err=True)
 
 
-def _print(reports: Sequence[EvalReport], comparison: Comparison | None, wishes: _Wishes) -> None:
+def _print(reports: Sequence[tuple[str | None, EvalReport]], comparison: Comparison | None, wishes: _Wishes) -> None:
     from rich.console import Console
 
     from posecli.cli._tables import as_json, breakdown_tables, comparison_table, scores_table
 
     if wishes.as_json_line:
-        click.echo(as_json(reports, comparison))
+        click.echo(as_json([report for _, report in reports], comparison))
         return
     console = Console()
-    for report in reports:
-        console.print(scores_table(report))
+    for name, report in reports:
+        console.print(scores_table(report, name))
         if wishes.show_breakdown and report.breakdown:
             for table in breakdown_tables(report.breakdown):
                 console.print(table)

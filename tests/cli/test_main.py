@@ -1,7 +1,5 @@
 """The group: help without heavy imports, errors as one line and an exit code, completion."""
 
-import io
-import json
 import os
 import subprocess
 import sys
@@ -9,13 +7,10 @@ import sys
 import click
 import pytest
 from click.testing import CliRunner
-from rich.console import Console
 
 from posecli import __version__
 from posecli.cli import COMMANDS, Lazy, LazyGroup, main
-from posecli.cli._tables import as_json, scores_table
 from posecli.errors import DeviceError, InputError, PartialError
-from posecli.evaluation import BoxScores, CocoScores, EvalReport
 
 HEAVY = ("torch", "cv2", "numpy", "av", "pycocotools", "rich")
 
@@ -179,36 +174,3 @@ def test_completing_a_command_name_imports_no_command():
     )
 
     assert done.stdout.splitlines() == ["plain", "infer", COMMANDS["infer"].help]
-
-
-def make_report():
-    sizes = {"ap_medium": None, "ap_large": 0.75, "ar_medium": None, "ar_large": 0.8}
-    counts = {"num_images": 434, "num_people": 1057, "num_results": 980}
-    scores = CocoScores(ap=0.71234, ap50=0.9, ap75=0.8, ar=0.74, ar50=0.91, ar75=0.82, **sizes, **counts)
-    boxes = BoxScores(ap50=0.6, ar_100_iou50=0.95)
-    return EvalReport(scores=scores, num_annotated=1907, refiner_runs=2670, boxes=boxes, notes=("gt.json: a note",))
-
-
-def test_the_table_shows_scores_runs_and_boxes():
-    console = Console(width=100, record=True, file=io.StringIO())
-
-    console.print(scores_table(make_report()))
-    lines = [" ".join(line.replace("│", " ").split()) for line in console.export_text().splitlines()]
-
-    assert "AP 0.712 0.900 0.800 - 0.750" in lines
-    assert lines[-3:] == [
-        "980 poses, 1057 labelled people, 434 images",
-        "1.40 refiner runs per person (2670 / 1907)",
-        "boxes at IoU .5: AP 0.600, AR@100 0.950",
-    ]
-
-
-def test_json_is_one_line_with_cocos_names():
-    line = as_json(make_report())
-
-    assert "\n" not in line
-    values = json.loads(line)
-    assert values["AP"] == 0.7123
-    assert values["APm"] is None
-    assert values["box_AP50"] == 0.6
-    assert values["refiner_runs_per_person"] == 1.4001
