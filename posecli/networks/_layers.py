@@ -101,6 +101,31 @@ def set_batch_norm(network: nn.Module, *, eps: float, momentum: float = 0.1) -> 
     return network
 
 
+class FrozenBatchNorm(nn.BatchNorm2d):
+    """A batch norm that training leaves alone: its scale and shift are constants like its statistics."""
+
+    def __init__(self, channels: int, *, eps: float) -> None:
+        super().__init__(channels, eps)
+        for name in ("weight", "bias"):
+            constant = getattr(self, name).detach()
+            delattr(self, name)
+            self.register_buffer(name, constant)
+        self.train()
+
+    def train(self, mode: bool = True) -> FrozenBatchNorm:
+        """Stay in evaluation mode."""
+        super().train(False)
+        return self
+
+
+def freeze_batch_norm(network: nn.Module, *, eps: float) -> nn.Module:
+    """Replace every batch norm of a network by a frozen one, in place."""
+    for module in network.modules():
+        if isinstance(module, _NormedConvolution):
+            module.bn = FrozenBatchNorm(module.conv.out_channels, eps=eps)
+    return network
+
+
 def require_multiple(images: Tensor, multiple: int, *, network: str) -> None:
     """Refuse (N, C, H, W) images whose sides a network cannot halve often enough.
 
