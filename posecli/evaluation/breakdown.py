@@ -15,13 +15,13 @@ import numpy as np
 
 from posecli.errors import InputError
 from posecli.evaluation.calibration import Calibration, calibration
-from posecli.evaluation.checks import Record, is_number
 from posecli.evaluation.coco_scores import CocoScores, Scored, coco_scores, score
 from posecli.evaluation.crowding import max_iou
 from posecli.evaluation.error_types import ErrorTypes, error_types
 from posecli.evaluation.matching import NOBODY, Matches, rank
 from posecli.evaluation.nearest import Nearest, nearest
 from posecli.evaluation.pck import Pck, pck
+from posecli.media.checked_json import Record, is_number
 
 _SIZES = (("under 32 px", 0, 32), ("32 to 64 px", 32, 64), ("64 to 96 px", 64, 96), ("96 to 192 px", 96, 192),
           ("from 192 px", 192, np.inf))  # fmt: skip

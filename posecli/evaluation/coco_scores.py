@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from posecli.errors import InputError
-from posecli.evaluation.checks import Record
 from posecli.evaluation.matching import Curves, Matches, judge, match, rank
 from posecli.evaluation.packing import Packed, Pairs, pack, pack_detections, pack_people, pair_up
 from posecli.evaluation.results import Results
 from posecli.evaluation.truth import GroundTruth
+from posecli.media.checked_json import Record
 
 MAX_BOXES = 100  # COCO's box scores look at the best 100 boxes of an image
 

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from posecli.errors import InputError
-from posecli.evaluation.checks import Record, checked_object, is_number, number, numbers, shown, text
 from posecli.evaluation.layouts import AIC, COCO, CROWDPOSE, LAYOUTS, MPII, Layout
+from posecli.media.checked_json import Record, checked_object, is_number, number, numbers, shown, text
 
 _AREA_SHARE = 0.53  # of the box that a person fills, in CrowdPose's own evaluation tool
 _MPII_UNIT = 200  # pixels of a person's height at scale 1

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from posecli.evaluation.checks import Record
 from posecli.evaluation.layouts import Layout
 from posecli.evaluation.results import MAX_POSES, Results
 from posecli.evaluation.truth import GroundTruth
+from posecli.media.checked_json import Record
 
 
 @dataclass(frozen=True, slots=True)

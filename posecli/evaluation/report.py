@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass, field
 
 from posecli.evaluation.bootstrap import Interval, intervals, resample
 from posecli.evaluation.breakdown import Breakdown, breakdown
-from posecli.evaluation.checks import Record
 from posecli.evaluation.coco_scores import COCO_NAMES, BoxScores, CocoScores, Scored, coco_scores
 from posecli.evaluation.results import Results
+from posecli.media.checked_json import Record
 
 _BOX_NAMES = {
     "ap": "box_AP", "ap50": "box_AP50", "ap75": "box_AP75", "ar_100": "box_AR100", "ar_100_iou50": "box_AR100_IoU50",

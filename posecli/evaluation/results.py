@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from posecli.errors import InputError
-from posecli.evaluation.checks import Record, checked_object, integer, number, read_json, shown, told
 from posecli.evaluation.layouts import COCO
 from posecli.evaluation.truth import GroundTruth, keypoint_numbers
+from posecli.media.checked_json import Record, checked_object, integer, number, read_json, shown, told
 
 MAX_POSES = 20  # COCO's keypoint scores look at the best 20 poses of an image
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from posecli.errors import InputError
-from posecli.evaluation.checks import Record, checked_object, integer, number, numbers, read_json, shown, told
 from posecli.evaluation.formats import Converted, convert
 from posecli.evaluation.layouts import COCO, Layout, in_coco_order
+from posecli.media.checked_json import Record, checked_object, integer, number, numbers, read_json, shown, told
 
 # What is put right, or only odd, is said once a file with the number of records it concerns.
 _NOTES = {

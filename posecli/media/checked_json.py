@@ -60,7 +60,8 @@ def number(record: Record, key: str, where: str) -> float:
         raise InputError(f"{where}: no {key}, wanted a number")
     if not is_number(record[key]):
         raise InputError(f"{where}: {key} is {shown(record[key])}, wanted a finite number")
-    return float(record[key])
+    value: float = record[key]
+    return value
 
 
 def text(record: Record, key: str, where: str) -> str:
