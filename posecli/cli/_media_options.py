@@ -1,4 +1,4 @@
-"""The options of `infer` that say how media are read."""
+"""The options that say how media are read, and how people are drawn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import click
 
 from posecli.cli._collect import collect
-from posecli.config import ReadConfig
+from posecli.config import OVERLAY_BACKGROUNDS, OVERLAY_LABELS, OverlayConfig, ReadConfig
 
 
 def time(text: str) -> float:
@@ -17,6 +17,14 @@ def time(text: str) -> float:
         raise click.BadParameter(f"{text!r} is no time; wanted seconds or HH:MM:SS, as in 90.5 or 00:01:30.5")
     hours, minutes, seconds = (float(part or 0) for part in parts.groups())
     return hours * 3600 + minutes * 60 + seconds
+
+
+def labels(text: str) -> tuple[str, ...]:
+    """Read names parted by commas; `none` is none."""
+    names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+    if unknown := [name for name in names if name not in (*OVERLAY_LABELS, "none")]:
+        raise click.BadParameter(f"{unknown[0]!r} is no label; wanted none, or some of {', '.join(OVERLAY_LABELS)}")
+    return tuple(name for name in names if name != "none")
 
 
 reading_options = collect(
@@ -40,4 +48,37 @@ reading_options = collect(
         help="Only every so many-th frame, or image of a folder.",
     ),
     click.option("--max-frames", type=click.IntRange(1), help="Most frames of a source."),
+)
+
+drawing_options = collect(
+    "drawing",
+    OverlayConfig,
+    click.option(
+        "--overlay-codec",
+        default=OverlayConfig.overlay_codec,
+        show_default=True,
+        help="Of drawn videos: h264, hevc, vp9, av1, mjpeg, mpeg4, or an encoder's FFmpeg name.",
+    ),
+    click.option(
+        "--background",
+        type=click.Choice(OVERLAY_BACKGROUNDS),
+        default=OverlayConfig.background,
+        show_default=True,
+        help="What people are drawn on.",
+    ),
+    click.option(
+        "--blur-faces",
+        is_flag=True,
+        help="Hide the heads of all people found, sure or not. Nobody can hide whom no network finds.",
+    ),
+    click.option(
+        "--thickness", type=click.FloatRange(0, min_open=True), help="Line width, pixels.  [default: by size]"
+    ),
+    click.option(
+        "--labels",
+        type=labels,
+        default="none",
+        show_default=True,
+        help="Write id, score or names beside people; several with commas between.",
+    ),
 )

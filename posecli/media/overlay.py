@@ -3,93 +3,228 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import cv2
 import numpy as np
 
+from posecli.config import OverlayConfig
+from posecli.media.faces import Region, head_regions, hide
 from posecli.records import Poses, Rejection
 from posecli.skeleton import EDGES, KEYPOINTS
 
+Colour = tuple[int, int, int]
+
 _LEFT, _RIGHT, _MIDDLE = (255, 138, 0), (0, 164, 255), (92, 214, 92)  # RGB; told apart by colour-blind people too
-_GREY = (190, 190, 190)
+_GREY, _DARK, _WHITE = (190, 190, 190), (20, 20, 20), (255, 255, 255)
 _MIN_SCORE = 0.1  # keypoints below are not drawn
 _SURE_SCORE = 0.6  # drawn at full strength from here on
+_FAINTEST = 0.3  # opacity of what is just not left out
 _FAR = 1 << 15  # pixels, outside of any picture; larger numbers would overflow OpenCV's
 _SHIFT = 3  # fractional bits of OpenCV's fixed-point coordinates
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_FONT_HEIGHT = 22  # pixels of a capital letter at scale 1
+_BLURRED_SIDE = 96  # pixels that are left of the shorter side of a blurred background
 
 
-def _side(name: str) -> tuple[int, int, int]:
+def _side(name: str) -> Colour:
     return _LEFT if name.startswith("left_") else _RIGHT if name.startswith("right_") else _MIDDLE
 
 
 _POINT_COLOURS = tuple(_side(name) for name in KEYPOINTS)
 _EDGE_COLOURS = tuple(_POINT_COLOURS[a] if _POINT_COLOURS[a] == _POINT_COLOURS[b] else _MIDDLE for a, b in EDGES)
+_PLAIN = OverlayConfig()
 
 
-def draw(image: np.ndarray, poses: Poses, *, rejections: Sequence[Rejection] = ()) -> np.ndarray:
+def draw(
+    image: np.ndarray,
+    poses: Poses,
+    *,
+    config: OverlayConfig = _PLAIN,
+    rejections: Sequence[Rejection] = (),
+    more_faces: Sequence[Region] = (),
+) -> np.ndarray:
     """Return the picture with its people drawn on it.
 
     Args:
         image: (H, W, 3) uint8 RGB; not changed.
         poses: in the picture's pixels.
+        config: how to draw.
         rejections: dropped proposals, drawn as thin grey boxes with their reasons.
+        more_faces: with `blur_faces`, places to hide besides the people's heads.
     """
-    canvas = image.copy()
+    canvas = _background(image, config.background)
+    if config.blur_faces and config.background != "black":
+        hide(canvas, [*head_regions(poses), *more_faces])
     for rejection in rejections:
         _draw_rejection(canvas, rejection)
-    people = zip(poses.boxes.tolist(), poses.keypoints.tolist(), poses.keypoint_scores.tolist(), strict=True)
-    for box, points, scores in reversed(list(people)):  # the surest person on top
-        _draw_person(canvas, box, points, scores)
+    for index in reversed(range(len(poses))):  # the surest person on top
+        _draw_person(canvas, poses, index, config)
     return canvas
 
 
 def thickness(box: Sequence[float], image_hw: tuple[int, int]) -> int:
     """Return a line width in pixels that suits a person of this box (xyxy) in a picture of this size."""
     person = max(box[2] - box[0], box[3] - box[1])
-    return max(1, min(round(person / 70), round(min(image_hw) / 90)))
+    if not math.isfinite(person):
+        return 1
+    return max(1, min(round(person / 90), round(min(image_hw) / 110)))
 
 
-def _draw_person(canvas: np.ndarray, box: list[float], points: list[list[float]], scores: list[float]) -> None:
-    width = thickness(box, (canvas.shape[0], canvas.shape[1]))
+def _background(image: np.ndarray, kind: str) -> np.ndarray:
+    if kind == "black":
+        return np.zeros_like(image)
+    if kind == "blur":
+        height, width = image.shape[:2]
+        scale = min(_BLURRED_SIDE / min(height, width), 1)
+        small = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        return cv2.resize(cv2.GaussianBlur(small, (0, 0), 2.5), (width, height), interpolation=cv2.INTER_LINEAR)
+    return image.copy()
+
+
+def _draw_person(canvas: np.ndarray, poses: Poses, index: int, config: OverlayConfig) -> None:
+    box, points = poses.boxes[index].tolist(), poses.keypoints[index].tolist()
+    width = config.thickness or thickness(box, (canvas.shape[0], canvas.shape[1]))
     strength = [
-        min(1.0, score / _SURE_SCORE) if score >= _MIN_SCORE and math.isfinite(x + y) else 0.0
-        for (x, y), score in zip(points, scores, strict=True)
+        min(1.0, score / _SURE_SCORE) if score >= _MIN_SCORE and all(map(math.isfinite, point)) else 0.0
+        for point, score in zip(points, poses.keypoint_scores[index].tolist(), strict=True)
     ]
     for (a, b), colour in zip(EDGES, _EDGE_COLOURS, strict=True):
         if strength[a] and strength[b]:
-            faded = _faint(canvas, points[a], points[b], colour, min(strength[a], strength[b]))
-            cv2.line(canvas, _fixed(points[a]), _fixed(points[b]), faded, width, cv2.LINE_AA, _SHIFT)
-    radius = round((width + 1) * (1 << _SHIFT) * 0.75)
+            _line(canvas, points[a], points[b], colour, width, min(strength[a], strength[b]))
     for point, colour, sure in zip(points, _POINT_COLOURS, strength, strict=True):
         if sure:
-            cv2.circle(
-                canvas, _fixed(point), radius, _faint(canvas, point, point, colour, sure), -1, cv2.LINE_AA, _SHIFT
-            )
+            _dot(canvas, point, colour, width, sure)
+    _label_person(canvas, poses, index, config)
+    if "names" in config.labels:
+        for name, point, colour, sure in zip(KEYPOINTS, points, _POINT_COLOURS, strength, strict=True):
+            ends = name.startswith("right_")  # people mostly face the camera: right is left
+            if sure:
+                place = (point[0] + (-2 if ends else 2) * (width + 1), point[1])
+                _write(canvas, name.replace("_", " "), place, colour, small=True, ends=ends)
 
 
-def _fixed(point: Sequence[float]) -> tuple[int, int]:
-    x, y = (max(-_FAR, min(_FAR, value)) for value in point)
+def _line(
+    canvas: np.ndarray, a: Sequence[float], b: Sequence[float], colour: Colour, width: float, strength: float
+) -> None:
+    """Draw a limb with a dark seam, which keeps it visible on a background of its own colour."""
+
+    def paint(part: np.ndarray, left: int, top: int) -> None:
+        ends = _fixed(a, left, top), _fixed(b, left, top)
+        if width > 1:
+            cv2.line(part, *ends, _DARK, _whole(width + _seam(width)), cv2.LINE_AA, _SHIFT)
+        cv2.line(part, *ends, colour, _whole(width), cv2.LINE_AA, _SHIFT)
+
+    _blend(canvas, (a, b), width, strength, paint)
+
+
+def _dot(canvas: np.ndarray, point: Sequence[float], colour: Colour, width: float, strength: float) -> None:
+    def paint(part: np.ndarray, left: int, top: int) -> None:
+        centre, radius = _fixed(point, left, top), (width + 1) * (1 << _SHIFT) * 0.75
+        if width > 1:
+            outer = round(radius + _seam(width) / 2 * (1 << _SHIFT))
+            cv2.circle(part, centre, outer, _DARK, -1, cv2.LINE_AA, _SHIFT)
+        cv2.circle(part, centre, round(radius), colour, -1, cv2.LINE_AA, _SHIFT)
+
+    _blend(canvas, (point,), width, strength, paint)
+
+
+def _seam(width: float) -> float:
+    """Return how much wider a limb's dark seam is, both sides together."""
+    return max(2.0, width / 3)
+
+
+def _whole(width: float) -> int:
+    return max(1, round(width))
+
+
+def _blend(
+    canvas: np.ndarray,
+    points: Sequence[Sequence[float]],
+    width: float,
+    strength: float,
+    paint: Callable[[np.ndarray, int, int], None],
+) -> None:
+    """Paint with an opacity, on the part of the canvas around the points."""
+    reach = math.ceil(2 * width) + 2
+    left, right = (_inside(side(p[0] for p in points), canvas.shape[1], reach * sign) for side, sign in _ENDS)
+    top, bottom = (_inside(side(p[1] for p in points), canvas.shape[0], reach * sign) for side, sign in _ENDS)
+    part = canvas[top:bottom, left:right]
+    if not part.size:
+        return
+    opacity = _FAINTEST + (1 - _FAINTEST) * strength
+    if opacity > 0.99:
+        paint(part, left, top)
+        return
+    painted = part.copy()
+    paint(painted, left, top)
+    cv2.addWeighted(painted, opacity, part, 1 - opacity, 0, dst=part)
+
+
+_ENDS: tuple[tuple[Callable[..., float], int], ...] = ((min, -1), (max, 1))
+
+
+def _inside(value: float, size: int, reach: int) -> int:
+    return round(min(max(value + reach, 0), size))
+
+
+def _fixed(point: Sequence[float], left: int, top: int) -> tuple[int, int]:
+    x, y = (max(-_FAR, min(_FAR, value - origin)) for value, origin in zip(point, (left, top), strict=True))
     return round(x * (1 << _SHIFT)), round(y * (1 << _SHIFT))
 
 
-def _faint(
-    canvas: np.ndarray, a: Sequence[float], b: Sequence[float], colour: tuple[int, int, int], strength: float
-) -> tuple[float, ...]:
-    """Mix the colour with the picture between both points: opacity at the price of one pixel."""
-    height, width = canvas.shape[:2]
-    x = min(width - 1, max(0, round((a[0] + b[0]) / 2)))
-    y = min(height - 1, max(0, round((a[1] + b[1]) / 2)))
-    opacity = 0.35 + 0.65 * strength
-    return tuple(opacity * own + (1 - opacity) * float(under) for own, under in zip(colour, canvas[y, x], strict=True))
+def _label_person(canvas: np.ndarray, poses: Poses, index: int, config: OverlayConfig) -> None:
+    parts = []
+    if "id" in config.labels and poses.track_ids:
+        parts.append(f"#{poses.track_ids[index]}")
+    if "score" in config.labels:
+        parts.append(f"{float(poses.scores[index]):.2f}")
+    left, top, *_ = poses.boxes[index].tolist()
+    if parts:
+        _write(canvas, " ".join(parts), (left, top - 4), _WHITE)
 
 
 def _draw_rejection(canvas: np.ndarray, rejection: Rejection) -> None:
     if not all(map(math.isfinite, rejection.box)):
         return
     left, top, right, bottom = (round(max(-_FAR, min(_FAR, value))) for value in rejection.box)
-    cv2.rectangle(canvas, (left, top), (right, bottom), _GREY, 1)
-    label = f"{rejection.reason} {rejection.box_score:.2f}"
-    scale = max(0.35, min(canvas.shape[:2]) / 1200)
-    place = (left + 2, max(10, top + round(14 * scale / 0.4)))
-    cv2.putText(canvas, label, place, cv2.FONT_HERSHEY_SIMPLEX, scale, _GREY, 1, cv2.LINE_AA)
+    line = max(1, round(min(canvas.shape[:2]) / 500))
+    cv2.rectangle(canvas, (left, top), (right, bottom), _GREY, line)
+    height = _text_height(canvas, small=True)
+    _write(canvas, f"{rejection.reason} {rejection.box_score:.2f}", (left + 2, top + 1.5 * height), _GREY, small=True)
+
+
+def _text_height(canvas: np.ndarray, *, small: bool) -> float:
+    """Return a capital letter's height in pixels that can be read in a picture of this size."""
+    return max(7.0 if small else 8.0, min(canvas.shape[:2]) / (75 if small else 45))
+
+
+def _write(
+    canvas: np.ndarray,
+    text: str,
+    place: tuple[float, float],
+    colour: Colour,
+    *,
+    small: bool = False,
+    ends: bool = False,
+) -> None:
+    """Write on a dark plate, kept inside of the picture.
+
+    Args:
+        canvas: the picture.
+        text: one line.
+        place: x y of the text's bottom left corner, with `ends` its bottom right one.
+        colour: of the letters.
+        small: less than a label's size.
+        ends: whether the text ends at `place`.
+    """
+    if not all(map(math.isfinite, place)):
+        return
+    height = _text_height(canvas, small=small)
+    scale, line = height / _FONT_HEIGHT, max(1, round(height / 10))
+    (width, above), below = cv2.getTextSize(text, _FONT, scale, line)
+    x = round(max(line, min(place[0] - width * ends, canvas.shape[1] - width - line)))
+    y = round(max(above + line, min(place[1], canvas.shape[0] - below)))
+    plate = canvas[max(y - above - line, 0) : y + below, max(x - line, 0) : x + width + line]
+    plate //= 4
+    cv2.putText(canvas, text, (x, y), _FONT, scale, colour, line, cv2.LINE_AA)

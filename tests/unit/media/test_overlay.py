@@ -1,9 +1,11 @@
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from posecli.config import OverlayConfig
 from posecli.media.overlay import draw, thickness
 from posecli.records import Poses, Rejection
 
@@ -81,3 +83,49 @@ def test_drawing_three_people_at_720p_takes_little_time():
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(10)) < 0.02  # 1 to 2 ms on an idle core; CI machines are shared
+
+
+@pytest.mark.parametrize(("kind", "sharp"), [("image", True), ("blur", False), ("black", False)])
+def test_backgrounds_keep_blur_or_drop_the_picture(kind, sharp):
+    stripes = np.zeros((96, 128, 3), np.uint8)
+    stripes[:, ::2] = 200
+
+    drawn = draw(np.tile(stripes, (4, 4, 1)), one_person(), config=OverlayConfig(background=kind))
+
+    corner = drawn[200:, 200:].astype(int)
+    assert (corner.max() - corner.min() > 150) == sharp
+    assert (corner.max() == 0) == (kind == "black")
+    assert drawn[50, 20, 0] > drawn[50, 20, 2] + 100  # the person is drawn on each
+
+
+def test_a_given_thickness_counts_for_everybody(grey):
+    thin, thick = (
+        (draw(grey, one_person(), config=OverlayConfig(thickness=width)) != grey).any(-1).sum() for width in (1, 6)
+    )
+
+    assert thick > 3 * thin
+
+
+@pytest.mark.parametrize("labels", [("score",), ("id",), ("names",), ("id", "score", "names")])
+def test_labels_are_written_and_stay_inside(grey, labels):
+    poses = replace(one_person(left_xy=(1, 1), right_xy=(79, 30)), track_ids=(7,))
+    plain, labelled = (draw(grey, poses, config=OverlayConfig(labels=wanted)) for wanted in ((), labels))
+
+    assert (plain != labelled).any()
+
+
+def test_without_a_track_there_is_no_id_to_write(grey):
+    np.testing.assert_array_equal(
+        draw(grey, one_person(), config=OverlayConfig(labels=("id",))), draw(grey, one_person())
+    )
+
+
+def test_a_drawing_of_any_size_shows_limbs_of_the_same_share():
+    shares = []
+    base = replace(one_person((60, 60), (120, 60)), boxes=torch.tensor([[40.0, 30, 160, 220]]))
+    for scale in (1, 3, 9):
+        poses = replace(base, boxes=base.boxes * scale, keypoints=base.keypoints * scale)
+        picture = np.full((240 * scale, 320 * scale, 3), 90, np.uint8)
+        shares.append((draw(picture, poses) != picture).any(-1).mean())
+
+    assert max(shares) < 3 * min(shares)  # small drawings have a relatively wider seam; a fixed width would be 9 times
