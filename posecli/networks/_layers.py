@@ -126,15 +126,16 @@ def freeze_batch_norm(network: nn.Module, *, eps: float) -> nn.Module:
     return network
 
 
-def require_multiple(images: Tensor, multiple: int, *, network: str) -> None:
+def require_multiple(images: Tensor, multiple: int, *, network: str, at_least: int = 1) -> None:
     """Refuse (N, C, H, W) images whose sides a network cannot halve often enough.
 
     Raises:
-        ValueError: a side is not a multiple of `multiple`.
+        ValueError: a side is not a multiple of `multiple`, or smaller than `at_least`.
     """
     height, width = images.shape[-2:]
-    if height % multiple or width % multiple or not height * width:
-        raise ValueError(f"{network} got images of {height}x{width}, wants sides that are multiples of {multiple}")
+    if height % multiple or width % multiple or min(height, width) < at_least:
+        wanted = f"sides that are multiples of {multiple}" + (f", {at_least} or more" if at_least > 1 else "")
+        raise ValueError(f"{network} got images of {height}x{width}, wants {wanted}")
 
 
 class Residual(nn.Module):

@@ -43,10 +43,14 @@ class Bottleneck(nn.Module):
     ) -> None:
         super().__init__()
         self.reduce = ConvBn(inputs, width, 1, bias=bias)
-        self.filter: nn.Module = ConvBn(width, width, stride=stride, dilation=dilation, groups=groups, bias=bias)
+        self.filter = self.make_filter(width, stride=stride, dilation=dilation, groups=groups, bias=bias)
         self.expand = ConvBn(width, outputs, 1, bias=bias, activation=None)
         changes = stride > 1 or inputs != outputs
         self.shortcut = ConvBn(inputs, outputs, 1, stride=stride, bias=bias, activation=None) if changes else None
+
+    def make_filter(self, width: int, *, stride: int, dilation: int, groups: int, bias: bool) -> nn.Module:
+        """Build the layer in the middle: (N, width, H, W) -> (N, width, H/stride, W/stride)."""
+        return ConvBn(width, width, stride=stride, dilation=dilation, groups=groups, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:  # (N, inputs, H, W) -> (N, outputs, H/stride, W/stride)
         """Add what the three convolutions find."""
