@@ -185,7 +185,7 @@ def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tupl
     if not samples:
         raise InputError(f"{root}: no labelled people in {', '.join(config.images for config in datasets)}")
     canvases, *labels = zip(*samples, strict=True)
-    return Crops(Canvases(canvases), *(torch.stack(column) for column in labels))
+    return Crops(Canvases.of(canvases), *(torch.stack(column) for column in labels))
 
 
 def _picture(image: Tensor, size: int) -> tuple[Tensor, float]:
@@ -257,7 +257,7 @@ def load_pictures(root: Path, datasets: tuple[DatasetConfig, ...], *, size: int 
         samples += [_pad(sample, people) for sample in _pictures(root, config, size)] * config.repeat
     if not samples:
         raise InputError(f"{root}: no pictures in {', '.join(config.images for config in datasets)}")
-    canvases = Canvases([sample["canvases"] for sample in samples])
+    canvases = Canvases.of([sample["canvases"] for sample in samples])
     labels = (item.name for item in fields(Pictures)[1:])
     return Pictures(canvases, *(torch.stack([sample[name] for sample in samples]) for name in labels))
 
