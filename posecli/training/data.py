@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posecli.config import DatasetConfig
+from posecli.config import DatasetConfig, TrainConfig
 from posecli.errors import InputError
 from posecli.geometry.affine import crop_matrices, invert, transform_points, warp
 from posecli.geometry.boxes import fit_aspect, pairwise_iou, xywh_to_xyxy
+from posecli.networks import ModelSpec
 from posecli.skeleton import NUM_KEYPOINTS
 from posecli.training.samples import Canvases, Crops, Pictures
 
@@ -163,6 +164,22 @@ def _empty_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) ->
             centre = limit * torch.rand(2, generator=generator)
             half = size * torch.tensor((0.2 + 0.3 * float(torch.rand(1, generator=generator)), 0.5))
             yield _nobody(image, torch.cat((centre - half, centre + half)), crop_hw)
+
+
+def load_samples(root: Path, config: TrainConfig, spec: ModelSpec) -> Crops | Pictures:
+    """Decode what a network of this kind trains on.
+
+    Args:
+        root: what the datasets' paths are relative to.
+        config: names the datasets.
+        spec: a refiner gets people, all others whole pictures.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    if spec.kind == "refiner":
+        return load_crops(root, config.datasets, crop_hw=spec.input_hw)
+    return load_pictures(root, config.datasets)
 
 
 def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tuple[int, int]) -> Crops:

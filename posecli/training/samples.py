@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-Samples = TypeVar("Samples", "Crops", "Pictures")
+Samples = TypeVar("Samples", bound="Crops | Pictures")
 
 
 class Canvases:
@@ -92,3 +92,13 @@ class Pictures:
 def on_device(samples: Samples, device: torch.device) -> Samples:
     """Return the samples with everything on a device."""
     return type(samples)(*(getattr(samples, item.name).to(device) for item in fields(samples)))
+
+
+def part_of(samples: Samples, number: int, count: int) -> Samples:
+    """Return the `number`-th of `count` equal parts, every so many-th sample: each part has something of everything."""
+    index = torch.arange(number - 1, len(samples.canvases), count)
+    labels = [getattr(samples, item.name)[index] for item in fields(samples) if item.name != "canvases"]
+    canvases = samples.canvases
+    used, places = canvases.places[index].unique(return_inverse=True)
+    images = canvases.images[used] if isinstance(canvases.images, Tensor) else [canvases.images[i] for i in used]
+    return type(samples)(Canvases(images, places), *labels)
