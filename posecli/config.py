@@ -162,6 +162,14 @@ class MergeConfig:
                 raise ConfigError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(known)}")
 
 
+# Presets of `--quality`, by field. They only set fields: an option that is given wins, and every field is recorded.
+QUALITIES: dict[str, dict[str, Any]] = {
+    "fast": {"detector_size": 320},
+    "balanced": {},
+    "best": {"detector_size": 512, "flip_test": True, "pose_nms": "fusion"},
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
     """Everything that decides which poses come out for a given input; each run writes it beside its output."""
@@ -170,6 +178,7 @@ class PipelineConfig:
     filtering: FilterConfig = field(default_factory=FilterConfig)
     refine: RefineConfig = field(default_factory=RefineConfig)
     merge: MergeConfig = field(default_factory=MergeConfig)
+    quality: str = "balanced"  # the preset of QUALITIES that was asked for; the fields say what came of it
     batch_frames: int = 4  # frames a proposal batch
     batch_crops: int = 16  # crops a refiner batch, taken across frames
 

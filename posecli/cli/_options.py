@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from posecli.config import (
     BOX_NMS,
     POSE_NMS,
     POSE_SCORES,
+    QUALITIES,
     SUBPIXEL_METHODS,
     DetectConfig,
     FilterConfig,
@@ -35,7 +37,27 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise click.BadParameter(f"{text!r} is not a list of numbers such as 1,1.2") from None
 
 
+def _told(qualities: dict[str, dict[str, Any]]) -> str:
+    """Say of every preset which options it stands for, as one would type them."""
+
+    def option(name: str, value: Any) -> str:
+        text = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            return text if value else f"--no-{text[2:]}"
+        return f"{text} {','.join(f'{part:g}' for part in value) if isinstance(value, tuple) else value}"
+
+    presets = {name: " ".join(option(*item) for item in fields.items()) for name, fields in qualities.items()}
+    return "; ".join(f"{name}: {text or 'the defaults'}" for name, text in presets.items())
+
+
 _OPTIONS = (
+    click.option(
+        "--quality",
+        type=click.Choice(tuple(QUALITIES)),
+        default=PipelineConfig.quality,
+        show_default=True,
+        help=f"Preset of other options, which win where they are given: {_told(QUALITIES)}.",
+    ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
     click.option("--detector", default=DetectConfig.detector, show_default=True, help="Network that gives the boxes."),
     click.option(
@@ -218,8 +240,9 @@ def pipeline_options(
         @wraps(command)
         def collected(device: str, weights: tuple[str, ...], allow_random_weights: bool, **options: Any) -> None:
             stages = {"detect": DetectConfig, "filtering": FilterConfig, "refine": RefineConfig, "merge": MergeConfig}
+            _preset(options)
             parts: dict[str, Any] = {name: _build(kind, options) for name, kind in stages.items()}
-            config = PipelineConfig(**parts, batch_crops=options.pop("batch_crops"))
+            config = PipelineConfig(**parts, **{name: options.pop(name) for name in ("quality", "batch_crops")})
             loading = {"device": device, "weights": _weight_files(weights), "allow_random": allow_random_weights}
             command(config=config, loading=loading, **options)
 
@@ -228,6 +251,14 @@ def pipeline_options(
         return collected
 
     return decorate
+
+
+def _preset(options: dict[str, Any]) -> None:
+    """Set what --quality says, but nothing that the user set."""
+    context = click.get_current_context()
+    for name, value in QUALITIES[options["quality"]].items():
+        if context.get_parameter_source(name) is ParameterSource.DEFAULT:
+            options[name] = value
 
 
 def _build(kind: type[Any], options: dict[str, Any]) -> Any:

@@ -1,0 +1,113 @@
+"""The shared options: what reaches the configuration, and who wins."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from posecli.cli._options import pipeline_options
+from posecli.config import QUALITIES, DetectConfig, FilterConfig, MergeConfig, PipelineConfig, RefineConfig
+
+
+def configured(*arguments):
+    """What a command that has the options is called with; or what it says and how it ends."""
+    seen = {}
+
+    @click.command()
+    @pipeline_options(min_score=0.0)
+    def command(config, loading):
+        seen.update(config=config, loading=loading)
+
+    outcome = CliRunner().invoke(command, arguments)
+    return seen.get("config"), outcome
+
+
+def flat(config):
+    return {name: value for part in ("detect", "filtering", "refine", "merge") for name, value in part_of(config, part)}
+
+
+def part_of(config, part):
+    return asdict(getattr(config, part)).items()
+
+
+def test_without_options_everything_is_the_configurations_default():
+    config, _ = configured()
+
+    assert config == PipelineConfig()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--refiner", "a+b", "--posefix", "c"], {"refiner": "a+b", "posefix": "c"}),
+        (["--scales", "1,1.2", "--rotations=-20,0,20"], {"scales": (1.0, 1.2), "rotations": (-20.0, 0.0, 20.0)}),
+        (
+            ["--subpixel", "dark", "--blur", "11", "--blur-sigma", "2"],
+            {"subpixel": "dark", "blur": 11, "blur_sigma": 2},
+        ),
+        (["--flip-test", "--flip-shift", "0.75"], {"flip_test": True, "flip_shift": 0.75}),
+        (["--pose-nms", "soft", "--soft-nms-sigma", "0.5"], {"pose_nms": "soft", "soft_nms_sigma": 0.5}),
+        (["--pose-score", "mean", "--max-oks", "0.7"], {"pose_score": "mean", "max_oks": 0.7}),
+    ],
+    ids=str,
+)
+def test_options_fill_the_fields_of_their_names(arguments, expected):
+    config, _ = configured(*arguments)
+
+    changed = {name: value for name, value in flat(config).items() if value != flat(PipelineConfig())[name]}
+    assert changed == expected
+
+
+@pytest.mark.parametrize("name", QUALITIES)
+def test_a_preset_sets_its_fields_and_its_name_and_nothing_else(name):
+    config, _ = configured("--quality", name)
+
+    assert config.quality == name
+    assert flat(config) == flat(PipelineConfig()) | QUALITIES[name]
+
+
+def test_an_option_wins_over_the_preset_even_with_the_default_value():
+    default = DetectConfig.detector_size
+    assert QUALITIES["best"]["detector_size"] != default
+
+    config, _ = configured("--quality", "best", "--detector-size", str(default), "--pose-nms", "soft")
+
+    assert config.detect.detector_size == default
+    assert config.merge.pose_nms == "soft"
+    assert config.refine.flip_test
+
+
+@pytest.mark.parametrize("preset", QUALITIES.values(), ids=list(QUALITIES))
+def test_presets_name_fields_that_have_options(preset):
+    stages = (DetectConfig, FilterConfig, RefineConfig, MergeConfig)
+
+    assert set(preset) <= {item.name for stage in stages for item in fields(stage)}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scales", "1,b"], "'1,b' is not a list of numbers"),
+        (["--flip-shift", "2"], "0<=x<=1"),
+        (["--subpixel", "best"], "'best' is not one of"),
+        (["--quality", "great"], "'great' is not one of"),
+        (["--weights", "mine"], "wanted NAME=FILE"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_is_refused_by_its_name(arguments, message):
+    _, outcome = configured(*arguments)
+
+    assert outcome.exit_code != 0
+    assert message in outcome.output + str(outcome.exception)
+
+
+def test_help_says_what_the_presets_are():
+    _, outcome = configured("--help")
+
+    text = " ".join(outcome.output.split())
+    assert "best: --detector-size" in text
+    assert "balanced: the defaults" in text
