@@ -200,6 +200,20 @@ _OPTIONS = (
         help="Of --pose-nms soft: the larger, the weaker.",
     ),
     click.option(
+        "--min-labelled-score",
+        type=_UNIT,
+        default=MergeConfig.min_labelled_score,
+        show_default=True,
+        help="Keypoints below are not labelled (v 0) in the dataset file.",
+    ),
+    click.option(
+        "--min-visible-score",
+        type=_UNIT,
+        default=MergeConfig.min_visible_score,
+        show_default=True,
+        help="Keypoints from here on are visible (v 2) in the dataset file, those in between hidden (v 1).",
+    ),
+    click.option(
         "--batch",
         "batch_crops",
         type=_COUNT,

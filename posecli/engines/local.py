@@ -258,5 +258,12 @@ def _open_sinks(source: Source, pipeline: Pipeline, options: RunOptions) -> list
     }
     overlays = [overlay_sink(options.directory, source, explain=options.explain)] if options.overlay else []
     # Last, because it opens a file; written to first, because its journal has to know of every finished frame.
-    coco = CocoSink(options.directory, source.stem, info, keep_journal=options.keep_journal, explain=options.explain)
+    coco = CocoSink(
+        options.directory,
+        source.stem,
+        info,
+        keep_journal=options.keep_journal,
+        explain=options.explain,
+        merge=pipeline.config.merge,
+    )
     return [coco, *overlays]

@@ -6,16 +6,13 @@ from typing import Any
 
 import torch
 
+from posecli.config import MergeConfig
 from posecli.geometry.boxes import xywh_to_xyxy, xyxy_to_xywh
 from posecli.records import Annotated, Poses
 from posecli.skeleton import COCO_SKELETON, KEYPOINTS
 
-# A keypoint's `v` in the dataset file: 2 (visible) from the first score on, 1 (there, but unsure) from the second,
-# 0 (not labelled, x = y = 0) below.
-VISIBLE_SCORE = 0.3
-PRESENT_SCORE = 0.1
-
 Entry = dict[str, Any]
+_DEFAULTS = MergeConfig()
 
 
 def categories() -> list[Entry]:
@@ -132,16 +129,18 @@ def image_entry(entry: Entry, *, image_id: int) -> Entry:
     return image
 
 
-def annotation_entry(person: Entry, *, annotation_id: int, image_id: int) -> Entry:
+def annotation_entry(person: Entry, *, annotation_id: int, image_id: int, merge: MergeConfig = _DEFAULTS) -> Entry:
     """Return a person as an annotation of a COCO dataset: whole-numbered `v`, scores beside the keypoints.
 
-    CVAT and Label Studio read the third number as 0, 1 or 2 and fail on, or hide, anything else.
+    CVAT and Label Studio read the third number as 0, 1 or 2 and fail on, or hide, anything else. A keypoint is 2
+    (visible) from `merge.min_visible_score` on, 1 (there, but hidden) from `merge.min_labelled_score` on, else 0 (not
+    labelled, x = y = 0); its place and score stay in the results file.
     """
     flat = person["keypoints"]
     keypoints: list[float] = []
     labelled = 0
     for x, y, score in zip(flat[0::3], flat[1::3], flat[2::3], strict=True):
-        v = 2 if score >= VISIBLE_SCORE else 1 if score >= PRESENT_SCORE else 0
+        v = (score >= merge.min_labelled_score) * (1 + (score >= merge.min_visible_score))
         keypoints += (x, y, v) if v else (0, 0, 0)
         labelled += v > 0
     return {

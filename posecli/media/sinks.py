@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 from av.container import OutputContainer
 
+from posecli.config import MergeConfig
 from posecli.errors import InputError
 from posecli.media.audio import AudioTrack
 from posecli.media.coco import annotation_entry, categories, frame_entry, image_entry, result_entry
@@ -66,10 +67,18 @@ class CocoSink:
     """`STEM.coco.json` (dataset) and `STEM.results.json`, both made from the journal `STEM.jsonl` at the end."""
 
     def __init__(
-        self, directory: Path, stem: str, info: dict[str, Any], *, keep_journal: bool = False, explain: bool = False
+        self,
+        directory: Path,
+        stem: str,
+        info: dict[str, Any],
+        *,
+        keep_journal: bool = False,
+        explain: bool = False,
+        merge: MergeConfig | None = None,
     ) -> None:
         self.dataset, self.results = directory / f"{stem}.coco.json", directory / f"{stem}.results.json"
         self._info, self._keep, self._explain = info, keep_journal, explain
+        self._merge = merge or MergeConfig()
         self._empty = True
         self._journal = Journal(directory / f"{stem}.jsonl", {"info": info})
 
@@ -83,7 +92,7 @@ class CocoSink:
         self._journal.close()
         journal = self._journal.path
         with replacing(self.dataset) as temporary, temporary.open("w", encoding="utf-8") as file:
-            _write_dataset(file, journal, {**self._info, **counts})
+            _write_dataset(file, journal, {**self._info, **counts}, self._merge)
         with replacing(self.results) as temporary, temporary.open("w", encoding="utf-8") as file:
             _write_results(file, journal)
         if self._keep:
@@ -98,15 +107,16 @@ class CocoSink:
             self._journal.path.unlink(missing_ok=True)
 
 
-def _write_dataset(file: TextIO, journal: Path, info: dict[str, Any]) -> None:
+def _write_dataset(file: TextIO, journal: Path, info: dict[str, Any], merge: MergeConfig) -> None:
     file.write(f'{{"info":{compact(info)},\n"licenses":[],\n"categories":{compact(categories())},\n"images":[')
     _write_items(file, (image_entry(entry, image_id=image) for image, entry in _numbered(journal)))
     file.write('],\n"annotations":[')
     people = ((image, person) for image, entry in _numbered(journal) for person in entry["people"])
-    numbered = enumerate(people, start=1)
-    _write_items(
-        file, (annotation_entry(person, annotation_id=number, image_id=image) for number, (image, person) in numbered)
+    entries = (
+        annotation_entry(person, annotation_id=number, image_id=image, merge=merge)
+        for number, (image, person) in enumerate(people, start=1)
     )
+    _write_items(file, entries)
     file.write("]}\n")
 
 

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from posecli.config import MergeConfig
 from posecli.media.coco import annotation_entry, people_entries, people_poses
 from posecli.records import Poses
 
@@ -39,3 +41,26 @@ def test_a_tracked_and_smoothed_person_says_so_in_its_attributes():
     untracked = annotation_entry(plain, annotation_id=1, image_id=1)["attributes"]
     assert untracked["track_id"] is None
     assert "raw_keypoints" not in untracked
+
+
+@pytest.mark.parametrize(
+    ("merge", "expected"),
+    [
+        (MergeConfig(), [0, 0, 1, 1, 2, 2]),
+        (MergeConfig(min_labelled_score=0.0, min_visible_score=0.5), [1, 1, 1, 2, 2, 2]),
+        (MergeConfig(min_labelled_score=0.9, min_visible_score=0.1), [0, 0, 0, 0, 0, 2]),
+    ],
+)
+def test_v_follows_from_the_keypoints_score(merge, expected):
+    scores = torch.full((1, 17), 0.95)
+    scores[0, :6] = torch.tensor([0.0, 0.399, 0.4, 0.599, 0.6, 0.95])
+    poses = Poses(torch.tensor([[0.0, 0.0, 9.0, 9.0]]), torch.full((1, 17, 2), 5.0), scores, torch.ones(1))
+
+    annotation = annotation_entry(people_entries(poses)[0], annotation_id=1, image_id=1, merge=merge)
+
+    v = annotation["keypoints"][2::3]
+    assert v[:6] == expected
+    assert all(type(value) is int for value in v)
+    assert annotation["num_keypoints"] == sum(value > 0 for value in v)
+    x = annotation["keypoints"][0::3]
+    assert x == [5.0 if value else 0 for value in v]
