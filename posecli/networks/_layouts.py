@@ -216,6 +216,21 @@ def _hourglass() -> tuple[Rule, ...]:
     )
 
 
+def _faster_rcnn() -> tuple[Rule, ...]:
+    """Map torchvision's names; files of before its pyramid's and heads' convolutions had norms lack a `.0`."""
+    return (
+        *_resnet(r"backbone\.body\.", "trunk."),
+        (rf"backbone\.fpn\.inner_blocks\.([0-3])(?:\.0)?\.{_T}", r"fpn.lateral.\1.\2"),
+        (rf"backbone\.fpn\.layer_blocks\.([0-3])(?:\.0)?\.{_T}", r"fpn.output.\1.\2"),
+        (rf"rpn\.head\.conv(?:\.0\.0)?\.{_T}", r"rpn.conv.\1"),
+        (rf"rpn\.head\.cls_logits\.{_T}", r"rpn.score.\1"),
+        (rf"rpn\.head\.bbox_pred\.{_T}", r"rpn.shift.\1"),
+        (rf"roi_heads\.box_head\.(fc[67])\.{_T}", r"head.\1.\2"),
+        (rf"roi_heads\.box_predictor\.cls_score\.{_T}", r"head.score.\1"),
+        (rf"roi_heads\.box_predictor\.bbox_pred\.{_T}", r"head.shift.\1"),
+    )
+
+
 def _rgb(spec: ModelSpec) -> ModelSpec:
     """Show RGB, as mmpose does to every network. Source: `PoseDataPreprocessor` in its configurations."""
     return replace(spec, bgr=False, mean=IMAGENET_MEAN, std=IMAGENET_STD, margin=(1.25, 1.25))
@@ -253,5 +268,6 @@ LAYOUTS = (
         absent=r".*\.conv\.bias",  # under batch norms, where mmpose has none
     ),
     Layout("official", "hourglass-", "pre.0.conv.weight", _hourglass()),
+    Layout("torchvision", "fasterrcnn-r50-fpn", "backbone.body.conv1.weight", _faster_rcnn()),
 )
 FAMILIES = tuple(dict.fromkeys(layout.family for layout in LAYOUTS))  # of networks that public checkpoints fit
