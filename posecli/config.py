@@ -324,12 +324,25 @@ def load_train_config(path: Path) -> TrainConfig:
         raise ConfigError(f"{path}: cannot be read ({error.strerror})") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML ({error})") from error
-    table["datasets"] = tuple(_build(DatasetConfig, entry, f"{path}: datasets") for entry in table.get("datasets", ()))
-    table["loss"] = _build(LossConfig, table.get("loss", {}), f"{path}: loss")
-    for name in ("input_hw", "small_hw"):
-        if name in table:
-            table[name] = tuple(table[name])
-    return _build(TrainConfig, table, str(path))
+    return train_config_from(table, str(path))
+
+
+def train_config_from(table: dict[str, Any], where: str) -> TrainConfig:
+    """Make a training run's configuration of plain tables and lists.
+
+    Args:
+        table: as TOML or JSON gave it.
+        where: what messages call it.
+
+    Raises:
+        ConfigError: an unknown key, or a value that cannot work.
+    """
+    parts = {
+        "datasets": tuple(_build(DatasetConfig, entry, f"{where}: datasets") for entry in table.get("datasets", ())),
+        "loss": _build(LossConfig, table.get("loss", {}), f"{where}: loss"),
+    }
+    sizes = {name: tuple(table[name]) for name in ("input_hw", "small_hw") if table.get(name) is not None}
+    return _build(TrainConfig, {**table, **parts, **sizes}, where)
 
 
 _Config = TypeVar("_Config")

@@ -14,31 +14,59 @@ import click
 from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import nn
+    import torch
+    from torch import Tensor, nn
 
+    from posecli.config import TrainConfig
     from posecli.networks import ModelSpec
+    from posecli.training.samples import Crops, Pictures
 
 
-@click.command()
-@click.argument("config", type=click.Path(path_type=Path))
-@click.option(
+class TrainGroup(click.Group):
+    """`posecli train CONFIG` trains; `posecli train pack` and `export` are what goes before and after elsewhere."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take what is no subcommand's name for the arguments of a run."""
+        if not args or args[0] not in self.commands:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+_DATA = click.option(
     "--data",
     type=click.Path(path_type=Path),
     default=Path(),
     help="Folder that the configuration's paths are relative to.  [default: .]",
 )
+_QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress; the run folder's log.jsonl has it all.")
+
+
+@click.group(cls=TrainGroup)
+def train() -> None:
+    """Train a network of the zoo."""
+
+
+@train.command("run")
+@click.argument("config", type=click.Path(path_type=Path))
+@_DATA
+@click.option(
+    "--pack", "packs", type=click.Path(path_type=Path), multiple=True, help="Train on packs instead of --data."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/CONFIG]")
 @click.option("--resume", is_flag=True, help="Go on from the run folder's checkpoint.")
+@click.option("--minutes", type=click.FloatRange(0), help="Stop after so many, to go on with --resume.")
 @click.option("--dev-gt", type=click.Path(path_type=Path), help="COCO dataset to measure on during training.")
 @click.option("--dev-images", type=click.Path(path_type=Path), help="Folder of its pictures.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
-@click.option("-q", "--quiet", is_flag=True, help="No progress; the run folder's log.jsonl has it all.")
-def train(
+@_QUIET
+def run(
     config: Path,
     data: Path,
+    packs: tuple[Path, ...],
     out: Path | None,
     resume: bool,
+    minutes: float | None,
     dev_gt: Path | None,
     dev_images: Path | None,
     device: str,
@@ -48,7 +76,8 @@ def train(
     """Train the network that CONFIG (TOML) describes, on pictures below --data.
 
     The run folder gets config.json, log.jsonl, checkpoint.pt, last.safetensors and, if there is something to measure
-    on, best.safetensors.
+    on, best.safetensors. Also: `posecli train pack` makes a training set of one file for a machine with nothing but
+    torch and numpy, `posecli train export` takes the weights out of a run folder.
     """
     from posecli.config import load_train_config
 
@@ -68,12 +97,88 @@ def train(
     folder = out or Path("runs") / config.stem
     if not resume and (folder / "checkpoint.pt").exists():
         raise ConfigError(f"{folder}: holds a run already; go on with --resume or choose another -o")
-    task = make_task(options, spec, data, place)
-    trainer = Trainer(options, spec, task, data=data, folder=folder, device=place)
+    samples, start = _training_set(options, spec, data, packs, place)
+    trainer = Trainer(options, spec, make_task(options, spec, samples, place), start=start, folder=folder, device=place)
     if resume:
         trainer.resume()
     with _reporter(total=options.steps, done=trainer.run.step, quiet=quiet) as report:
-        trainer.fit(evaluate=evaluate, report=report)
+        done = trainer.fit(evaluate=evaluate, report=report, minutes=minutes)
+    if done:
+        trainer.export(folder / "last.safetensors")
+    elif not quiet:
+        click.echo(f"{folder}: stopped at step {trainer.run.step} of {options.steps}; go on with --resume", err=True)
+
+
+@train.command()
+@click.argument("config", type=click.Path(path_type=Path))
+@_DATA
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The pack.  [default: CONFIG.npz]")
+@click.option("--max-mib", type=click.FloatRange(0, min_open=True), help="Lower the pictures' quality to fit.")
+@click.option(
+    "--quality", type=click.IntRange(1, 100), default=75, show_default=True, help="Of the pictures, as in JPEG."
+)
+@click.option(
+    "--part", metavar="I/N", default="1/1", show_default=True, help="Only the I-th of N equal parts of the samples."
+)
+def pack(config: Path, data: Path, out: Path | None, max_mib: float | None, quality: int, part: str) -> None:
+    """Write the training set of CONFIG as one compact file.
+
+    It holds samples, labels, start weights and the configuration. Train from it with `posecli train CONFIG --pack
+    FILE`, or, on a machine with only torch, numpy and posecli's source, with `python -m posecli.training FILE -o RUN`.
+    """
+    from posecli.config import load_train_config
+
+    options = load_train_config(config)
+    share = _part(part)
+    from posecli.networks import get_spec
+    from posecli.training.data import load_samples
+    from posecli.training.pack import write_pack
+    from posecli.training.samples import part_of
+    from posecli.training.start import read_start
+
+    samples = part_of(load_samples(data, options, get_spec(options.network)), *share)
+    start = read_start(data / options.init) if options.init else {}
+    path = out or config.with_suffix(".npz")
+    limit = None if max_mib is None else int(max_mib * 2**20)
+    used = write_pack(path, options, samples, start, quality=quality, limit=limit)
+    mib = path.stat().st_size / 2**20
+    click.echo(f"{path}: {len(samples.boxes)} samples, {mib:.1f} MiB, quality {used}", err=True)
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Read "I/N" as two numbers, I in 1 to N."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise ConfigError(f"--part {text}: wanted I/N with I from 1 to N, as in --part 1/2")
+    return int(number), int(count)
+
+
+@train.command()
+@click.argument("folder", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="The weights.  [default: RUN/last.safetensors]")
+def export(folder: Path, out: Path | None) -> None:
+    """Write the averaged weights of a run folder's checkpoint as safetensors."""
+    from posecli.training.loop import export_checkpoint
+
+    path = out or folder / "last.safetensors"
+    facts = export_checkpoint(folder, path)
+    click.echo(f"{path}: {facts['network']}, step {facts['step']}", err=True)
+
+
+def _training_set(
+    config: TrainConfig, spec: ModelSpec, data: Path, packs: tuple[Path, ...], device: torch.device
+) -> tuple[Crops | Pictures, dict[str, Tensor]]:
+    """Return the samples and the start weights, from packs or from folders."""
+    if packs:
+        from posecli.training.pack import read_pack
+
+        pack = read_pack(packs, device=device)
+        return pack.samples, pack.start
+    from posecli.training.data import load_samples
+    from posecli.training.start import read_start
+
+    start = read_start(data / config.init) if config.init else {}
+    return load_samples(data, config, spec), start
 
 
 def _evaluator(

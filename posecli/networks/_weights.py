@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from posecli.errors import WeightsError
@@ -95,6 +93,8 @@ def read_weights(path: Path) -> WeightsFile:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
     if not is_safetensors and path.suffix != ".safetensors":
         return WeightsFile(path, read_pickled(path), safe=False)
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - see `save_tensors`
+
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
@@ -193,6 +193,9 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
     Raises:
         WeightsError: the folder cannot be written, or the disk is full.
     """
+    from safetensors import SafetensorError  # noqa: PLC0415 - training from packs does without
+    from safetensors.torch import save_file  # noqa: PLC0415
+
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posecli.config import DatasetConfig
+from posecli.config import DatasetConfig, TrainConfig
 from posecli.errors import InputError
 from posecli.geometry.affine import crop_matrices, invert, transform_points, warp
 from posecli.geometry.boxes import fit_aspect, pairwise_iou, xywh_to_xyxy
+from posecli.networks import ModelSpec
 from posecli.skeleton import NUM_KEYPOINTS
 from posecli.training.samples import Canvases, Crops, Pictures
 
@@ -165,6 +166,22 @@ def _empty_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) ->
             yield _nobody(image, torch.cat((centre - half, centre + half)), crop_hw)
 
 
+def load_samples(root: Path, config: TrainConfig, spec: ModelSpec) -> Crops | Pictures:
+    """Decode what a network of this kind trains on.
+
+    Args:
+        root: what the datasets' paths are relative to.
+        config: names the datasets.
+        spec: a refiner gets people, all others whole pictures.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
+    if spec.kind == "refiner":
+        return load_crops(root, config.datasets, crop_hw=spec.input_hw)
+    return load_pictures(root, config.datasets)
+
+
 def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tuple[int, int]) -> Crops:
     """Decode all people of all datasets.
 
@@ -185,7 +202,7 @@ def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tupl
     if not samples:
         raise InputError(f"{root}: no labelled people in {', '.join(config.images for config in datasets)}")
     canvases, *labels = zip(*samples, strict=True)
-    return Crops(Canvases(canvases), *(torch.stack(column) for column in labels))
+    return Crops(Canvases.of(canvases), *(torch.stack(column) for column in labels))
 
 
 def _picture(image: Tensor, size: int) -> tuple[Tensor, float]:
@@ -257,7 +274,7 @@ def load_pictures(root: Path, datasets: tuple[DatasetConfig, ...], *, size: int 
         samples += [_pad(sample, people) for sample in _pictures(root, config, size)] * config.repeat
     if not samples:
         raise InputError(f"{root}: no pictures in {', '.join(config.images for config in datasets)}")
-    canvases = Canvases([sample["canvases"] for sample in samples])
+    canvases = Canvases.of([sample["canvases"] for sample in samples])
     labels = (item.name for item in fields(Pictures)[1:])
     return Pictures(canvases, *(torch.stack([sample[name] for sample in samples]) for name in labels))
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,17 +18,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posecli.config import TrainConfig
-from posecli.errors import ConfigError, InputError, WeightsError
-from posecli.networks import ModelSpec
-from posecli.networks._mobilenet import MobileNetV2, load_folded
-from posecli.networks._weights import load_weights, save_weights
+from posecli.config import TrainConfig, train_config_from
+from posecli.errors import ConfigError, InputError
+from posecli.networks import ModelSpec, get_spec
+from posecli.networks._mobilenet import MobileNetV2
+from posecli.networks._weights import save_weights
 from posecli.runtime import half_precision, place
+from posecli.training.start import begin
 from posecli.training.tasks import Task
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 Report = Callable[[dict[str, Any]], None]
 
+_CHECKPOINT = "checkpoint.pt"
 _ORDER, _AUGMENT = 1_000_003, 7_919  # primes that keep the two streams of random numbers apart
 
 
@@ -65,47 +67,27 @@ def learning_rate(step: int, config: TrainConfig) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def load_start(network: nn.Module, path: Path, spec: ModelSpec, images: Tensor) -> None:
-    """Start from weights of the same network, or from a folded MobileNet-v2.
-
-    Args:
-        network: changed in place.
-        path: .safetensors of the network, or a .pth dict `convs.N.weight`, `convs.N.bias` in forward order.
-        spec: the network's.
-        images: (N, 3, H, W) normalised inputs that calibrate the batch norms.
-
-    Raises:
-        WeightsError: the file is missing, damaged or fits neither.
-    """
-    if path.suffix == ".safetensors":
-        load_weights(network, path, name=spec.name)
-        return
-    trunk = getattr(network, "trunk", None)
-    if not isinstance(trunk, MobileNetV2):
-        raise WeightsError(f"{path}: {spec.name} has no MobileNet-v2 trunk to start from")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        count = sum(key.endswith(".weight") for key in state)
-        folded = [(state[f"convs.{n}.weight"].float(), state[f"convs.{n}.bias"].float()) for n in range(count)]
-        load_folded(trunk, folded, images.contiguous())
-    except (OSError, KeyError, ValueError, RuntimeError, UnpicklingError) as error:
-        raise WeightsError(f"{path}: no folded MobileNet-v2 ({error})") from error
-
-
 class Trainer:
     """Trains one network with one task."""
 
     def __init__(
-        self, config: TrainConfig, spec: ModelSpec, task: Task, *, data: Path, folder: Path, device: torch.device
+        self,
+        config: TrainConfig,
+        spec: ModelSpec,
+        task: Task,
+        *,
+        start: Mapping[str, Tensor],  # empty: random weights
+        folder: Path,
+        device: torch.device,
     ) -> None:
         self.config, self.spec, self.task, self.folder, self.device = config, spec, task, folder, device
-        self.checkpoint = folder / "checkpoint.pt"
+        self.checkpoint = folder / _CHECKPOINT
         if len(task) < config.batch:
             raise InputError(f"{len(task)} samples are fewer than one batch of {config.batch}")
         torch.manual_seed(config.seed)
         network = place(spec.build(), device)
-        if config.init:
-            load_start(network, data / config.init, spec, self._batch(0, 64)["images"])
+        if start:
+            begin(network, start, spec, self._batch(0, 64)["images"])
         trunk = getattr(network, "trunk", None)
         if isinstance(trunk, MobileNetV2):
             trunk.freeze(config.frozen_blocks)
@@ -168,22 +150,26 @@ class Trainer:
     def export(self, path: Path, **metadata: str) -> None:
         """Write the averaged weights as safetensors."""
         run = self.run
-        facts = {"network": self.spec.name, "step": str(run.step), "samples": str(run.samples)}
-        save_weights(run.ema, path, {**facts, "config": json.dumps(asdict(self.config)), **metadata})
+        save_weights(run.ema, path, {**_facts(self.config, run.step, run.samples), **metadata})
 
-    def fit(self, *, evaluate: Evaluate | None, report: Report) -> None:
-        """Train to the last step.
+    def fit(self, *, evaluate: Evaluate | None, report: Report, minutes: float | None = None) -> bool:
+        """Train to the last step, or for some minutes, and write a checkpoint.
 
         Args:
             evaluate: measures the averaged network; its "score" decides which weights are kept as best.
             report: gets every log record.
+            minutes: stop after so many, to be resumed.
+
+        Returns:
+            Whether the last step is done.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1))
         run, config = self.run, self.config
         started = saved = evaluated = time.monotonic()
         before = run.seconds
-        while run.step < config.steps:
+        last = math.inf if minutes is None else started + 60 * minutes
+        while run.step < config.steps and time.monotonic() < last:
             losses = self._step()
             now = time.monotonic()
             run.seconds = before + now - started
@@ -196,7 +182,7 @@ class Trainer:
                 self._evaluate(evaluate, report)
                 evaluated = time.monotonic()
         self.save()
-        self.export(self.folder / "last.safetensors")
+        return run.step == config.steps
 
     def _step(self) -> dict[str, Tensor]:
         run, config = self.run, self.config
@@ -246,6 +232,33 @@ class Trainer:
         with (self.folder / "log.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         report(record)
+
+
+def export_checkpoint(folder: Path, path: Path) -> dict[str, str]:
+    """Write the averaged weights of a run folder as safetensors; return the metadata that they got.
+
+    Raises:
+        InputError: there is no checkpoint, or a damaged one.
+    """
+    checkpoint = folder / _CHECKPOINT
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        config = train_config_from(state["config"], str(checkpoint))
+        network = get_spec(config.network).build()
+        network.load_state_dict(state["ema"])
+    except FileNotFoundError:
+        raise InputError(f"{checkpoint}: no such file; wanted the folder of a run") from None
+    except (OSError, LookupError, TypeError, ValueError, RuntimeError, EOFError, UnpicklingError) as error:
+        raise InputError(f"{checkpoint}: damaged, or of another version of posecli ({error})") from error
+    facts = _facts(config, int(state["step"]), int(state["samples"]))
+    save_weights(network, path, facts)
+    return facts
+
+
+def _facts(config: TrainConfig, step: int, samples: int) -> dict[str, str]:
+    """Say in the weights' metadata where they come from."""
+    whole = json.dumps(asdict(config))
+    return {"network": config.network, "step": str(step), "samples": str(samples), "config": whole}
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

@@ -9,35 +9,59 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-Samples = TypeVar("Samples", "Crops", "Pictures")
+Samples = TypeVar("Samples", bound="Crops | Pictures")
 
 
 class Canvases:
     """M pictures of one size, in memory once each, however often an epoch shows them.
 
     Args:
-        images: (3, H, W) uint8 each; the same tensor may stand there several times.
+        images: D different ones, (3, H, W) uint8 each: one tensor, or several, as they come from files.
+        places: (M,) long, which of them each sample shows; by default each in its turn.
     """
 
-    def __init__(self, images: Sequence[Tensor] | Tensor) -> None:
-        self._images = images
+    def __init__(self, images: Tensor | Sequence[Tensor], places: Tensor | None = None) -> None:
+        self.images = images
+        self.places = torch.arange(len(images)) if places is None else places
+
+    @classmethod
+    def of(cls, images: Sequence[Tensor]) -> Canvases:
+        """Hold a list in which the same tensor may stand several times."""
+        places: dict[int, int] = {}
+        for image in images:
+            places.setdefault(id(image), len(places))
+        different = {id(image): image for image in images}
+        return cls([different[key] for key in places], torch.tensor([places[id(image)] for image in images]))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Canvases]) -> Canvases:
+        """Hold the pictures of several, one after the other, as one tensor on the first one's device."""
+        places, before = [], 0
+        for part in parts:
+            places.append(part.places + before)
+            before += len(part.images)
+        return cls(torch.cat([_stacked(part.images) for part in parts]), torch.cat(places))
 
     def __len__(self) -> int:
-        """Count the pictures."""
-        return len(self._images)
+        """Count the samples."""
+        return len(self.places)
 
     def __getitem__(self, index: Tensor) -> Tensor:
         """Return the (N, 3, H, W) uint8 pictures of an (N,) index, on the device where they lie."""
-        if isinstance(self._images, Tensor):
-            return self._images[index]
-        return torch.stack([self._images[number] for number in index.tolist()])
+        places = self.places[index.to(self.places.device)]
+        if isinstance(self.images, Tensor):
+            return self.images[places]
+        return torch.stack([self.images[place] for place in places.tolist()])
 
     def to(self, device: torch.device) -> Canvases:
         """Bring the pictures to a device; on the CPU they stay where they are."""
-        if device.type == "cpu" and not isinstance(self._images, Tensor):
+        if device.type == "cpu" and not isinstance(self.images, Tensor):
             return self
-        together = self._images if isinstance(self._images, Tensor) else torch.stack(list(self._images))
-        return Canvases(together.to(device))
+        return Canvases(_stacked(self.images).to(device), self.places.to(device))
+
+
+def _stacked(images: Tensor | Sequence[Tensor]) -> Tensor:
+    return images if isinstance(images, Tensor) else torch.stack(list(images))
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +92,13 @@ class Pictures:
 def on_device(samples: Samples, device: torch.device) -> Samples:
     """Return the samples with everything on a device."""
     return type(samples)(*(getattr(samples, item.name).to(device) for item in fields(samples)))
+
+
+def part_of(samples: Samples, number: int, count: int) -> Samples:
+    """Return the `number`-th of `count` equal parts, every so many-th sample: each part has something of everything."""
+    index = torch.arange(number - 1, len(samples.canvases), count)
+    labels = [getattr(samples, item.name)[index] for item in fields(samples) if item.name != "canvases"]
+    canvases = samples.canvases
+    used, places = canvases.places[index].unique(return_inverse=True)
+    images = canvases.images[used] if isinstance(canvases.images, Tensor) else [canvases.images[i] for i in used]
+    return type(samples)(Canvases(images, places), *labels)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -28,7 +27,6 @@ from posecli.training.augment import (
     mirror_x,
     uniform,
 )
-from posecli.training.data import load_crops, load_pictures
 from posecli.training.losses import detection_loss, heatmap_loss, map_loss
 from posecli.training.samples import Crops, Pictures, on_device
 
@@ -48,21 +46,21 @@ class Task(Protocol):
         """Return named scalars whose sum is to be minimised."""
 
 
-def make_task(config: TrainConfig, spec: ModelSpec, data: Path, device: torch.device) -> Task:
-    """Load the data for a network's kind.
+def make_task(config: TrainConfig, spec: ModelSpec, samples: Crops | Pictures, device: torch.device) -> Task:
+    """Bring samples and a network together.
 
     Raises:
-        ConfigError: an augmentation that does not exist.
-        InputError: data missing or damaged.
+        ConfigError: an augmentation that does not exist, or samples for another kind of network.
     """
     known = {item.name for item in fields(CropAugment)}
     if unknown := config.augment.keys() - known:
         raise ConfigError(f"unknown augmentation {min(unknown)!r}; choose from {', '.join(sorted(known))}")
-    if spec.kind == "refiner":
-        augment = CropAugment(**config.augment)
-        return RefinerTask(config, spec, load_crops(data, config.datasets, crop_hw=spec.input_hw), augment, device)
+    if isinstance(samples, Crops) != (spec.kind == "refiner"):
+        raise ConfigError(f"{spec.name} is a {spec.kind}: it does not train on {type(samples).__name__.lower()}")
+    if isinstance(samples, Crops):
+        return RefinerTask(config, spec, samples, CropAugment(**config.augment), device)
     augment = replace(CropAugment(scale=0.0, mask=0.0), **config.augment)
-    return ProposerTask(config, spec, load_pictures(data, config.datasets), augment, device)
+    return ProposerTask(config, spec, samples, augment, device)
 
 
 class RefinerTask:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from posecli.cli import main
+from posecli.networks import load_network
 
 CONFIG = """
 network = "prs-tiny"
@@ -84,3 +87,57 @@ def test_what_cannot_be_used_is_one_line(data):
     assert (lonely.exit_code, broken.exit_code) == (2, 4)
     assert lonely.stderr.strip() == "--dev-gt and --dev-images belong together"
     assert len(broken.stderr.strip().splitlines()) == 1
+
+
+def test_a_pack_trains_without_any_library_of_images(data):
+    packed = CliRunner().invoke(main, ["train", "pack", str(data / "run.toml"), "--data", str(data)])
+    assert packed.exit_code == 0, packed.output
+    assert "2 samples" in packed.stderr
+    for name in ("photos/0.png", "photos/1.png", "people.json"):
+        (data / name).unlink()
+
+    # only what a bare machine has may be imported
+    refuse = (
+        "import sys; sys.modules.update(dict.fromkeys(('cv2', 'av', 'click', 'rich', 'tqdm', 'pycocotools',"
+        " 'safetensors', 'pycocotools.coco')))"
+    )
+    run_it = "from posecli.training.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    arguments = [str(data / "run.npz"), "-o", str(data / "bare"), "--device", "cpu"]
+    bare = subprocess.run(
+        [sys.executable, "-c", f"{refuse}; {run_it}", *arguments], capture_output=True, text=True, check=False
+    )
+    assert bare.returncode == 0, bare.stderr
+    assert bare.stderr.splitlines()[-1].endswith("step 2 of 2")
+
+    exported = CliRunner().invoke(main, ["train", "export", str(data / "bare")])
+    assert exported.exit_code == 0, exported.output
+    load_network("prs-tiny", data / "bare" / "last.safetensors")
+
+    again = run(data, "--pack", str(data / "run.npz"))
+    assert again.exit_code == 0, again.output
+
+
+def test_two_parts_hold_everything(data):
+    for part in ("1/2", "2/2"):
+        out = data / f"{part[0]}.npz"
+        packed = CliRunner().invoke(
+            main, ["train", "pack", str(data / "run.toml"), "--data", str(data), "-o", str(out), "--part", part]
+        )
+        assert "1 samples" in packed.stderr
+    both = run(data, "--pack", str(data / "1.npz"), "--pack", str(data / "2.npz"))
+    assert both.exit_code == 0, both.output
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "x", "1"])
+def test_a_part_that_is_none_is_told(data, part):
+    packed = CliRunner().invoke(main, ["train", "pack", str(data / "run.toml"), "--part", part])
+    assert packed.exit_code == 2
+    assert "wanted I/N" in packed.stderr
+
+
+def test_minutes_end_a_run_early(data):
+    stopped = run(data, "--minutes", "0")
+    assert stopped.exit_code == 0
+    assert "stopped at step 0 of 2; go on with --resume" in stopped.stderr
+    assert not (data / "run" / "last.safetensors").exists()
+    assert run(data, "--resume").exit_code == 0

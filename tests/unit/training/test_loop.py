@@ -14,7 +14,9 @@ import torch
 from posecli.config import DatasetConfig, TrainConfig, load_train_config
 from posecli.errors import ConfigError, InputError, WeightsError
 from posecli.networks import get_spec, load_network
-from posecli.training.loop import Trainer, batch_index, learning_rate
+from posecli.training.data import load_samples
+from posecli.training.loop import Trainer, batch_index, export_checkpoint, learning_rate
+from posecli.training.start import begin, read_start
 from posecli.training.tasks import make_task
 
 CPU = torch.device("cpu")
@@ -56,8 +58,8 @@ def config_of(network, **changes):
 
 def trainer_of(config, data, folder):
     spec = get_spec(config.network)
-    task = make_task(config, spec, data, CPU)
-    return Trainer(config, spec, task, data=data, folder=folder, device=CPU)
+    task = make_task(config, spec, load_samples(data, config, spec), CPU)
+    return Trainer(config, spec, task, start={}, folder=folder, device=CPU)
 
 
 @pytest.mark.parametrize("network", ["prs-tiny", "detposenet-tiny"])
@@ -77,7 +79,25 @@ def test_resumed_run_equals_an_uninterrupted_one(network, data, tmp_path):
     assert second.run.step == 4
     pairs = zip(whole.run.network.state_dict().items(), second.run.network.state_dict().values(), strict=True)
     assert not [name for (name, wanted), found in pairs if not torch.equal(wanted, found)]
-    load_network(network, weights=tmp_path / "parts" / "last.safetensors")
+    facts = export_checkpoint(tmp_path / "parts", tmp_path / "last.safetensors")
+    assert (facts["step"], facts["network"]) == ("4", network)
+    load_network(network, weights=tmp_path / "last.safetensors")
+
+
+def test_minutes_stop_a_run_where_it_can_be_resumed(data, tmp_path):
+    trainer = trainer_of(config_of("prs-tiny"), data, tmp_path)
+
+    assert trainer.fit(evaluate=None, report=lambda _: None, minutes=0) is False
+    assert trainer.fit(evaluate=None, report=lambda _: None) is True
+    assert trainer.run.step == 4
+
+
+def test_export_wants_a_whole_checkpoint(tmp_path):
+    with pytest.raises(InputError, match="the folder of a run"):
+        export_checkpoint(tmp_path, tmp_path / "a.safetensors")
+    (tmp_path / "checkpoint.pt").write_bytes(b"torn")
+    with pytest.raises(InputError, match="damaged"):
+        export_checkpoint(tmp_path, tmp_path / "a.safetensors")
 
 
 def test_refiner_learns_its_crops(data, tmp_path):
@@ -116,11 +136,18 @@ def test_resume_without_checkpoint_and_too_little_data_are_told(data, tmp_path):
         trainer_of(config_of("prs-tiny", batch=64), data, tmp_path)
 
 
-def test_start_weights_of_another_network_are_refused(data, tmp_path):
-    (data / "start.pth").write_bytes(b"no weights")
+def test_start_weights_that_do_not_fit_are_refused(tmp_path):
+    spec = get_spec("prs-tiny")
+    (tmp_path / "start.pth").write_bytes(b"no weights")
 
+    with pytest.raises(WeightsError, match=r"start\.pth"):
+        read_start(tmp_path / "start.pth")
     with pytest.raises(WeightsError, match="no folded MobileNet-v2"):
-        trainer_of(config_of("prs-tiny", init="start.pth"), data, tmp_path)
+        begin(spec.build(), {"convs.0.weight": torch.zeros(1)}, spec, torch.zeros(1, 3, 64, 64))
+    with pytest.raises(WeightsError, match="prs-tiny"):
+        begin(spec.build(), {"other": torch.zeros(1)}, spec, torch.zeros(1, 3, 64, 64))
+    with pytest.raises(WeightsError, match="no such trunk"):
+        begin(torch.nn.Identity(), {"convs.0.weight": torch.zeros(1)}, spec, torch.zeros(1, 3, 64, 64))
 
 
 def test_every_epoch_shows_every_sample_once_in_another_order():

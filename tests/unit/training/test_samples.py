@@ -7,10 +7,10 @@ from posecli.training.samples import Canvases
 
 def test_a_repeated_canvas_is_held_once():
     image = torch.zeros(3, 4, 5, dtype=torch.uint8)
-    canvases = Canvases([image, image])
+    canvases = Canvases.of([image, image])
     image.fill_(7)
 
-    assert len(canvases) == 2
+    assert (len(canvases), len(canvases.images)) == (2, 1)
     assert canvases[torch.tensor([1, 0])].flatten().unique().tolist() == [7]
 
 
@@ -20,3 +20,11 @@ def test_an_index_takes_the_same_pictures_from_a_list_and_from_a_tensor():
 
     assert torch.equal(Canvases(list(images))[index], Canvases(images)[index])
     assert torch.equal(Canvases(images).to(torch.device("cpu"))[index], images[index])
+
+
+def test_joined_canvases_follow_one_another():
+    images = torch.arange(4 * 3, dtype=torch.uint8).view(4, 3, 1, 1)
+    parts = [Canvases(list(images[:2]), torch.tensor([1, 0, 1])), Canvases(images[2:])]
+    shown = Canvases.joined(parts)[torch.arange(5)]
+
+    assert shown[:, 0, 0, 0].tolist() == [3, 0, 3, 6, 9]
