@@ -26,12 +26,12 @@ class HeatmapCodec:
     """The convention between crop pixels and heatmap cells of one checkpoint.
 
     Cell (i, j) covers `stride` x `stride` crop pixels; its centre is at crop pixel (j * stride + (stride - 1) / 2).
-    (HRNet puts it at j * stride instead; a codec of its checkpoints sets `centred=False`.)
+    HRNet puts it at j * stride instead and MSPN at j * stride + stride / 2; codecs of such checkpoints set `offset`.
     """
 
     stride: int = 4  # crop pixels per heatmap cell
     heatmap_sigma: float = 2.0  # of the target Gaussian, in heatmap cells
-    centred: bool = True  # cell centres at half-stride offsets
+    offset: float | None = None  # crop pixel where the first cell is; None: the middle of its pixels
     peak: float = 1.0  # the network's answer where it is sure; some public code trains towards 255
     activation: str = "none"  # of the network's raw answer, before anything else: "none" or "softmax" over the cells
     subpixel: str = "log_parabola"  # where between the cells the top is: a name of `subpixel.METHODS`
@@ -57,20 +57,20 @@ class HeatmapCodec:
 
     def to_cells(self, points: Tensor) -> Tensor:
         """Map (..., 2) crop pixels to heatmap cells."""
-        return (points - self._offset) / self.stride
+        return (points - self._first) / self.stride
 
     def to_pixels(self, cells: Tensor) -> Tensor:
         """Map (..., 2) heatmap cells to crop pixels."""
-        return cells * self.stride + self._offset
+        return cells * self.stride + self._first
 
     def cell_matrix(self, *, like: Tensor) -> Tensor:
         """Return the (2, 3) matrix that takes heatmap cells to crop pixels."""
-        offset = self._offset
+        offset = self._first
         return like.new_tensor(((self.stride, 0, offset), (0, self.stride, offset)))
 
     @property
-    def _offset(self) -> float:
-        return (self.stride - 1) / 2 if self.centred else 0.0
+    def _first(self) -> float:
+        return (self.stride - 1) / 2 if self.offset is None else self.offset
 
     def encode(self, points: Tensor, *, heatmap_hw: tuple[int, int]) -> Tensor:
         """Draw a Gaussian of peak 1 at every point.
@@ -152,8 +152,8 @@ def _blur_weights(kernel: int, sigma: float | None, *, like: Tensor) -> Tensor:
 def flip_merge(heatmaps: Tensor, mirrored: Tensor, mirror: tuple[int, ...], *, shift: float = 0.0) -> Tensor:
     """Average (N, K, h, w) heatmaps with those of the mirrored crops.
 
-    Mirroring a crop of w pixels takes pixel p to w - 1 - p. Where cell j stands for crop pixel stride * j (a codec that
-    is not `centred`), the map that is turned back lies 1 - 1 / stride cells too far left: .75 at stride 4, which is why
+    Mirroring a crop of w pixels takes pixel p to w - 1 - p. Where cell j stands for crop pixel stride * j (a codec of
+    `offset` 0), the map that is turned back lies 1 - 1 / stride cells too far left: .75 at stride 4, which is why
     CCM's Tables 5 and 6 are best at .8. Where it stands for the middle of the cell's pixels, it lies right.
 
     Args:

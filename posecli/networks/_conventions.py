@@ -28,6 +28,7 @@ _RANGES = {  # inclusive
     "heatmap_sigma": (0.1, 100),
     "blur": (0, 99),
     "blur_sigma": (0.1, 100),
+    "offset": (-64, 64),
 }
 
 
@@ -84,9 +85,10 @@ def _like(name: str, value: object, example: object) -> object:
         if not isinstance(value, list) or len(value) != len(example):
             raise ConfigError(f"{name} is {value!r:.40}, wanted {len(example)} numbers")
         return tuple(_like(name, item, old) for item, old in zip(value, example, strict=True))
-    optional = name == "blur_sigma"
-    if optional and value is None:
-        return None
+    if name in {"blur_sigma", "offset"}:
+        if value is None:
+            return None
+        example = 0.0
     if isinstance(example, bool | str):
         if type(value) is not type(example):
             raise ConfigError(f"{name} is {value!r:.40}, wanted {'true or false' if example in {0, 1} else 'a word'}")

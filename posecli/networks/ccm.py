@@ -141,7 +141,7 @@ def _codec(*, stride: int, large: bool = False) -> HeatmapCodec:
     return HeatmapCodec(
         stride=stride,
         heatmap_sigma=(3.0 if large else 2.0) * 4 / stride,
-        centred=False,
+        offset=0.0,
         subpixel="parabola",
         blur=5,
         flip_shift=0.8 if stride == 4 else 0.5,

@@ -142,7 +142,7 @@ def _spec(width: int, input_hw: tuple[int, int], reported_ap: float) -> ModelSpe
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         codec=HeatmapCodec(
-            stride=4, heatmap_sigma=3.0 if large else 2.0, centred=False, subpixel="quarter", flip_shift=1.0
+            stride=4, heatmap_sigma=3.0 if large else 2.0, offset=0.0, subpixel="quarter", flip_shift=1.0
         ),
         source="Sun et al., CVPR 2019; leoxiaobin/deep-high-resolution-net.pytorch",
         license="MIT",

@@ -186,7 +186,7 @@ def _spec(name: str, build: Callable[..., MSPN], stages: int, input_hw: tuple[in
         mean=(0.406, 0.456, 0.485),
         std=(0.225, 0.224, 0.229),
         margin=(1.09, 1.135),
-        codec=HeatmapCodec(stride=4, heatmap_sigma=_SIGMAS[-1], subpixel="second_peak", blur=5),
+        codec=HeatmapCodec(stride=4, heatmap_sigma=_SIGMAS[-1], offset=2.0, subpixel="second_peak", blur=5),
         target_sigmas=sharp * (stages - 1) + last,
         source="Li et al., arXiv:1901.00148; megvii-detection/MSPN"
         if name == "mspn"

@@ -75,7 +75,7 @@ class ProgressiveContextRefinement(nn.Module):
 
 
 _refiner = partial(ModelSpec, kind="refiner", mean=IMAGENET_MEAN, std=IMAGENET_STD, source="PCR sections 2 and 3.1")
-_CODEC = HeatmapCodec(heatmap_sigma=2.0, centred=False, subpixel="quarter", flip_shift=1.0)  # SimpleBaseline's
+_CODEC = HeatmapCodec(heatmap_sigma=2.0, offset=0.0, subpixel="quarter", flip_shift=1.0)  # SimpleBaseline's
 _LARGE = replace(_CODEC, heatmap_sigma=3.0)
 
 SPECS = (

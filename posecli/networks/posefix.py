@@ -76,7 +76,7 @@ SPECS = (
         mean=(123.68 / 255, 116.78 / 255, 103.94 / 255),  # of red, green, blue, although blue comes first: as published
         std=(1 / 255, 1 / 255, 1 / 255),
         # a target is spread over the four cells about its point; at this sigma a map's score is its highest probability
-        codec=HeatmapCodec(centred=False, activation="softmax", subpixel="soft_argmax", heatmap_sigma=0.4),
+        codec=HeatmapCodec(offset=0.0, activation="softmax", subpixel="soft_argmax", heatmap_sigma=0.4),
         takes_prior=True,
         source="Moon et al., CVPR 2019; official TensorFlow code",
     ),

@@ -52,7 +52,7 @@ def _spec(depth: int, blocks: Sequence[int], input_hw: tuple[int, int], reported
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,
         codec=HeatmapCodec(
-            stride=4, heatmap_sigma=3.0 if large else 2.0, centred=False, subpixel="quarter", flip_shift=1.0
+            stride=4, heatmap_sigma=3.0 if large else 2.0, offset=0.0, subpixel="quarter", flip_shift=1.0
         ),
         source="Xiao et al., ECCV 2018; microsoft/human-pose-estimation.pytorch",
         license="MIT",

@@ -14,10 +14,10 @@ def random_points(low, high, count=500):
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8])
-@pytest.mark.parametrize("centred", [True, False])
+@pytest.mark.parametrize("offset", [None, 0.0, 2.0])
 @pytest.mark.parametrize("blur", [0, 11])
-def test_decode_undoes_encode_within_a_quarter_pixel(stride, centred, blur):
-    codec = HeatmapCodec(stride=stride, heatmap_sigma=2.0, centred=centred, blur=blur)
+def test_decode_undoes_encode_within_a_quarter_pixel(stride, offset, blur):
+    codec = HeatmapCodec(stride=stride, heatmap_sigma=2.0, offset=offset, blur=blur)
     margin = 8.0 * stride  # blurring near the border moves the peak
     points = random_points(margin, [64.0 * stride - margin, 48.0 * stride - margin])
 
