@@ -26,6 +26,7 @@ class AnimationReader:
     time_base = Fraction(1, 1000)
     pixel_aspect: Fraction | None = None
     rotation = 0
+    has_companions = False
 
     def __init__(self, path: Path, stem: str, reading: ReadConfig) -> None:
         """Decode the file.

@@ -22,6 +22,7 @@ class CameraReader:
     time_base = Fraction(1, 1000)
     pixel_aspect: Fraction | None = None
     rotation = 0
+    has_companions = False
     header_frames: int | None = None
 
     def __init__(self, number: int, stem: str, reading: ReadConfig) -> None:

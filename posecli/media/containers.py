@@ -20,6 +20,7 @@ _PLAYLIST_STARTS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"v=0")
 _TEXT_ART = frozenset(("adf", "bin", "idf", "tty", "xbin"))  # FFmpeg draws any .txt file; nobody means that
 _SERVER_FORMATS = frozenset(("applehttp", "dash", "hls", "rtsp", "sdp"))
 _SERVER_PROTOCOLS = "http,https,rtsp,rtsps,rtp,srtp,udp,tcp,tls,crypto,httpproxy"  # never file, concat, subfile, ...
+TEXT_SUBTITLES = frozenset(("ass", "mov_text", "srt", "ssa", "subrip", "text", "webvtt"))  # by FFmpeg's decoder
 _TIMEOUT_S = 10.0  # a server's longest silence
 
 
@@ -119,11 +120,19 @@ def video_stream(container: Any, name: str, number: int | None = None) -> Any:
 def header_frames(stream: Any) -> int | None:
     """Return the number of frames that the header states, not one worked out from a duration."""
     if stream.frames:
-        return int(stream.frames)
+        return int(stream.frames) - _repeats(stream)
     for key, value in stream.metadata.items():  # Matroska, by mkvmerge: NUMBER_OF_FRAMES, NUMBER_OF_FRAMES-eng
         if key.startswith("NUMBER_OF_FRAMES") and value.isdecimal() and int(value):
             return int(value)
     return None
+
+
+def _repeats(stream: Any) -> int:
+    """Count an AVI's empty chunks, which stand for a frame shown longer: its header counts them, its index does not."""
+    entries: Any = getattr(stream, "index_entries", None) or ()  # PyAV has them from version 17 on
+    if stream.container.format.name != "avi" or not len(entries):
+        return 0
+    return int(entries[-1].timestamp) + 1 - len(entries)
 
 
 def promised_end_s(container: Any, stream: Any) -> float | None:
@@ -134,6 +143,12 @@ def promised_end_s(container: Any, stream: Any) -> float | None:
         return tag
     alone = len(container.streams) == 1
     return container.duration / av.time_base if alone and container.duration else None
+
+
+def subtitle_codecs(container: Any) -> list[str]:
+    """Return the codecs of the subtitles, those not known to FFmpeg left out."""
+    contexts = [stream.codec_context for stream in container.streams.subtitles]
+    return [context.name for context in contexts if context is not None]
 
 
 def reason(error: BaseException) -> str:

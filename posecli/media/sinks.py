@@ -4,26 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from fractions import Fraction
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
-import av
 import cv2
-import numpy as np
-from av.container import OutputContainer
 
-from posecli.config import MergeConfig
+from posecli.config import MergeConfig, OverlayConfig
 from posecli.errors import InputError
-from posecli.media.audio import AudioTrack
 from posecli.media.coco import annotation_entry, categories, frame_entry, image_entry, result_entry
 from posecli.media.images import IMAGE_SUFFIXES
 from posecli.media.journal import Journal, compact, read_journal, readable
 from posecli.media.overlay import draw
 from posecli.media.sources import Source, VideoSource
+from posecli.media.video_overlay import VideoOverlay
 from posecli.records import Annotated
 
+_PLAIN = OverlayConfig()
 _COLOUR_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in {".pbm", ".pgm"})
 
 
@@ -142,8 +139,10 @@ def _write_items(file: TextIO, items: Iterator[dict[str, Any]]) -> None:
 class PictureOverlay:
     """Drawn pictures: `STEM.overlay.SUFFIX` for one, a folder `STEM.overlay/` of the same names for several."""
 
-    def __init__(self, directory: Path, source: Source, *, explain: bool = False) -> None:
-        self._explain, self._single = explain, source.kind == "image"
+    def __init__(
+        self, directory: Path, source: Source, *, config: OverlayConfig = _PLAIN, explain: bool = False
+    ) -> None:
+        self._config, self._explain, self._single = config, explain, source.kind == "image"
         self._folder = directory if self._single else directory / f"{source.stem}.overlay"
         self._stem = source.stem
         self._output = self._folder
@@ -153,7 +152,8 @@ class PictureOverlay:
         frame = annotated.frame
         if frame.image is None:
             return
-        drawn = draw(frame.image.numpy(), annotated.poses, rejections=annotated.rejections if self._explain else ())
+        rejections = annotated.rejections if self._explain else ()
+        drawn = draw(frame.image.numpy(), annotated.poses, config=self._config, rejections=rejections)
         name = Path(frame.file_name)
         if name.suffix.lower() not in _COLOUR_SUFFIXES:  # or an image by its content, whatever its name
             name = name.with_name(f"{name.name}.png")
@@ -175,106 +175,8 @@ class PictureOverlay:
         """Every picture written is whole; they stay."""
 
 
-class VideoOverlay:
-    """`STEM.overlay.mp4`: H.264 with the source's own time stamps, its audio copied."""
-
-    def __init__(self, directory: Path, source: VideoSource, *, explain: bool = False) -> None:
-        self._path = directory / f"{source.stem}.overlay.mp4"
-        self._temporary = directory / f".{source.stem}.{os.getpid()}.overlay.mp4"
-        self._source, self._explain = source, explain
-        self._output: OutputContainer | None = None
-        self._stream: Any = None
-        self._audio: AudioTrack | None = None
-        self._last_pts: int | None = None
-
-    def write(self, annotated: Annotated) -> None:
-        """Draw and encode one frame; a frame that was not decoded shows as the one before lasting longer."""
-        frame = annotated.frame
-        if frame.image is None:
-            return
-        drawn = draw(frame.image.numpy(), annotated.poses, rejections=annotated.rejections if self._explain else ())
-        if self._output is None:
-            with _encoding(self._path):
-                self._open(drawn.shape[1], drawn.shape[0])
-        picture = av.VideoFrame.from_ndarray(self._fit(drawn), format="rgb24")
-        pts = frame.pts if frame.pts is not None else (self._last_pts or 0) + 1
-        if self._last_pts is not None and pts <= self._last_pts:
-            pts = self._last_pts + 1  # encoders refuse time that stands still
-        self._last_pts = pts
-        picture.pts, picture.time_base = pts, self._source.time_base
-        with _encoding(self._path):
-            self._mux(self._stream.encode(picture))
-
-    def _open(self, width: int, height: int) -> None:
-        source = self._source
-        self._output = av.open(str(self._temporary), "w", format="mp4", options={"movflags": "+faststart"})
-        rate = source.frame_rate or Fraction(25)
-        self._stream = self._output.add_stream("libx264", rate=rate, options={"crf": "23", "preset": "veryfast"})
-        self._stream.width, self._stream.height = width + width % 2, height + height % 2
-        self._stream.pix_fmt = "yuv420p"
-        if source.time_base is not None:
-            self._stream.time_base = self._stream.codec_context.time_base = source.time_base
-        if source.pixel_aspect:
-            self._stream.codec_context.sample_aspect_ratio = source.pixel_aspect
-        self._audio = AudioTrack(source.path, self._output)
-
-    def _fit(self, drawn: np.ndarray) -> np.ndarray:
-        """Bring a picture to the stream's even size: one more row or column; a changed resolution is scaled."""
-        height, width = drawn.shape[:2]
-        wanted_wh = (self._stream.width, self._stream.height)
-        if (width, height) == wanted_wh:
-            return drawn
-        if wanted_wh[0] - width in {0, 1} and wanted_wh[1] - height in {0, 1}:
-            return np.pad(drawn, ((0, wanted_wh[1] - height), (0, wanted_wh[0] - width), (0, 0)), mode="edge")
-        return np.ascontiguousarray(cv2.resize(drawn, wanted_wh))
-
-    def _mux(self, packets: Any) -> None:
-        for packet in packets:
-            if self._output is not None and self._audio is not None:
-                self._audio.mux_until(float(packet.dts * packet.time_base))
-                self._output.mux(packet)
-
-    def finish(self, counts: dict[str, int | None]) -> list[Path]:
-        """Flush the encoder, bring the rest of the audio, and rename."""
-        if self._output is None:
-            return []
-        with _encoding(self._path):
-            self._mux(self._stream.encode(None))
-            if self._audio is not None:
-                self._audio.finish()
-            self._close()
-        with self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        self._temporary.replace(self._path)
-        return [self._path]
-
-    def abort(self) -> None:
-        """Remove the unfinished video."""
-        with suppress(av.FFmpegError, OSError):
-            self._close()
-        self._temporary.unlink(missing_ok=True)
-
-    def _close(self) -> None:
-        if self._output is not None:
-            output, self._output = self._output, None
-            if self._audio is not None:
-                self._audio.close()
-            output.close()
-
-
-@contextmanager
-def _encoding(path: Path) -> Iterator[None]:
-    """Turn what FFmpeg cannot encode into an InputError; a full disk stays an OSError."""
-    try:
-        yield
-    except av.FFmpegError as error:
-        if isinstance(error, OSError):
-            raise
-        raise InputError(f"{path}: the overlay cannot be encoded ({error.strerror}); use --no-overlay") from error
-
-
-def overlay_sink(directory: Path, source: Source, *, explain: bool = False) -> Sink:
+def overlay_sink(directory: Path, source: Source, *, config: OverlayConfig = _PLAIN, explain: bool = False) -> Sink:
     """Return the overlay that suits a source: pictures for pictures, a video for a video."""
     if isinstance(source, VideoSource):
-        return VideoOverlay(directory, source, explain=explain)
-    return PictureOverlay(directory, source, explain=explain)
+        return VideoOverlay(directory, source, config=config, explain=explain)
+    return PictureOverlay(directory, source, config=config, explain=explain)

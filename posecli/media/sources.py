@@ -83,6 +83,7 @@ class Reader(Protocol):
     time_base: Fraction
     pixel_aspect: Fraction | None
     rotation: int
+    has_companions: bool  # sound or subtitles
 
     @property
     def header_frames(self) -> int | None:
@@ -104,9 +105,11 @@ class Reader(Protocol):
 class VideoSource(Source):
     """A video, a stream, an animation or a camera."""
 
-    def __init__(self, path: Path | str, reader: Reader) -> None:
+    def __init__(self, path: Path | str, reader: Reader, reading: ReadConfig) -> None:
         super().__init__(path, "video", iter(reader))
         self._reader = reader
+        self.starts_late, self.ends_early = reading.start > 0, (reading.end or reading.max_frames) is not None
+        self.has_companions = reader.has_companions and not self.is_live
         self.frame_rate, self.time_base = reader.frame_rate, reader.time_base
         self.rotation = reader.rotation
         self.pixel_aspect = reader.pixel_aspect  # a pixel's width / height, if known; frames are not stretched
@@ -153,9 +156,9 @@ def open_source(path: Path | str, reading: ReadConfig = _WHOLE_VIDEO) -> Source:
         ConfigError: `reading` asks for what is not there.
     """
     if is_url(path):
-        return VideoSource(path, VideoReader(path, output_stem(path), reading))
+        return VideoSource(path, VideoReader(path, output_stem(path), reading), reading)
     if (number := camera_number(path)) is not None:
-        return VideoSource(path, CameraReader(number, output_stem(path), reading))
+        return VideoSource(path, CameraReader(number, output_stem(path), reading), reading)
     path = Path(path)
     if path.is_dir():
         images = images_in(path, recursive=reading.recursive)
@@ -166,10 +169,10 @@ def open_source(path: Path | str, reading: ReadConfig = _WHOLE_VIDEO) -> Source:
         return Source(path, "folder", _folder_frames(path, chosen), len(images))
     header = _header(path)
     if _is_animation(header):
-        return VideoSource(path, AnimationReader(path, output_stem(path), reading))
+        return VideoSource(path, AnimationReader(path, output_stem(path), reading), reading)
     if _is_image(header):
         return ImageSource(path, header)
-    return VideoSource(path, VideoReader(path, output_stem(path), reading))
+    return VideoSource(path, VideoReader(path, output_stem(path), reading), reading)
 
 
 def count_frames(path: Path | str, reading: ReadConfig = _WHOLE_VIDEO) -> int | None:

@@ -15,10 +15,12 @@ import torch
 from posecli.config import ReadConfig
 from posecli.errors import ConfigError, InputError
 from posecli.media.containers import (
+    TEXT_SUBTITLES,
     header_frames,
     open_container,
     promised_end_s,
     reason,
+    subtitle_codecs,
     video_stream,
     video_streams,
 )
@@ -58,9 +60,13 @@ class VideoReader:
             self._stream = video_stream(self._container, self._name, reading.stream)
             self._stream.thread_type = "AUTO"
             self._decoder = _decoder(self._stream)
+            # Taken down now, because FFmpeg's memory is gone once the source is closed.
             self._header_frames = header_frames(self._stream)
+            self._promised_end_s = promised_end_s(self._container, self._stream)
+            self._remarks = _remarks(self._container, self._stream)
             self.frame_rate = self._stream.average_rate or self._stream.guessed_rate
             self.time_base = self._stream.time_base or Fraction(1, 90_000)
+            self.has_companions = bool(self._container.streams.audio or self._container.streams.subtitles)
             self._selection = Selection(reading, self._stream.start_time, self.time_base)
             self._turn = Turn()
             self._size_wh = (0, 0)
@@ -108,15 +114,8 @@ class VideoReader:
 
     def remarks(self) -> tuple[str, ...]:
         """Say what is worth knowing of the source and is no fault."""
-        remarks = []
-        if (count := len(video_streams(self._container))) > 1:
-            number = video_streams(self._container).index(self._stream)
-            remarks.append(f"video stream {number} of {count} was read; --stream chooses another")
-        if self._is_interlaced:
-            remarks.append("interlaced: moving edges are combs, poses there are less sure; deinterlace for better ones")
-        if needs_tone_mapping(self._decoder):
-            remarks.append("HDR, tone-mapped to 8-bit SDR")
-        return tuple(remarks)
+        comb = "interlaced: moving edges are combs, poses there are less sure; deinterlace for better ones"
+        return (*self._remarks, comb) if self._is_interlaced else self._remarks
 
     def _cut_off(self) -> list[str]:
         """Hold what was met against what the header promised: no error is raised by a truncated file."""
@@ -124,7 +123,7 @@ class VideoReader:
         if header is not None:
             missing = self._index < header
             return [f"{self._index} frames met, but the header says {header}: cut off or damaged"] if missing else []
-        promised = promised_end_s(self._container, self._stream)
+        promised = self._promised_end_s
         if promised is None or self._last_pts is None:
             return []
         reached = self._last_pts * self.time_base
@@ -256,6 +255,18 @@ class VideoReader:
 
     def _next_pts(self) -> int:
         return (self._stream.start_time or 0) if self._last_pts is None else self._last_pts + self._step
+
+
+def _remarks(container: Any, stream: Any) -> tuple[str, ...]:
+    remarks = []
+    streams = video_streams(container)
+    if len(streams) > 1:
+        remarks.append(f"video stream {streams.index(stream)} of {len(streams)} was read; --stream chooses another")
+    if needs_tone_mapping(stream.codec_context):
+        remarks.append("HDR, tone-mapped to 8-bit SDR")
+    if pictures := [name for name in subtitle_codecs(container) if name not in TEXT_SUBTITLES]:
+        remarks.append(f"its subtitles are pictures ({', '.join(pictures)}), which the overlay leaves out")
+    return tuple(remarks)
 
 
 def _stamp(packet: Any) -> int | None:
