@@ -40,14 +40,21 @@ class Pipeline:
         """Return what decides which poses come out, as every output records it."""
         record: dict[str, Any] = {"networks": self.weights, "config": asdict(self.config)}
         if self.boxes is not None:
-            record["boxes"] = {"file": self.boxes.path.name, "sha256": sha256(self.boxes.path)}
+            record["boxes"] = {"file": self.boxes.path.name, "sha256": self.boxes.sha256}
         return record
 
     @property
     def warning(self) -> str:
         """What everybody who sees a result has to know; empty if there is nothing."""
-        names = [name for name, weights in self.weights.items() if weights == RANDOM_WEIGHTS]
-        return f"random weights ({', '.join(names)}): these poses mean nothing" if names else ""
+        return random_warning(self.weights)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return what there is to say after a run, a line each."""
+        notes = [self.warning] if self.warning else []
+        if self.boxes is not None and self.boxes.missing:
+            count = self.boxes.missing
+            notes.append(f"{self.boxes.path}: does not know {count} of the frames; nobody is found on them")
+        return tuple(notes)
 
     @torch.inference_mode()
     def run(self, frames: Iterable[Frame]) -> Iterator[Annotated]:
@@ -96,6 +103,16 @@ class Pipeline:
         }
         for frame in frames:
             yield done.get(frame.index) or Annotated(frame=frame, poses=Poses.empty(), refiner_runs=0)
+
+
+def random_warning(weights: dict[str, str]) -> str:
+    """Say which networks have random weights; empty if none has.
+
+    Args:
+        weights: as `Pipeline.weights`.
+    """
+    names = [name for name, found in weights.items() if found == RANDOM_WEIGHTS]
+    return f"random weights ({', '.join(names)}): these poses mean nothing" if names else ""
 
 
 class _Loader:

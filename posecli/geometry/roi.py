@@ -13,55 +13,62 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+_SAMPLES = 2  # along one side of a cell
 _MAX_LOG_GROWTH = math.log(1000 / 16)  # of a box by regression: an untrained network's would overflow
 
 
 def roi_align(
-    features: Tensor, boxes: Tensor, pictures: Tensor, *, size: int, scale: float, samples: int = 2
+    levels: Sequence[Tensor], boxes: Tensor, *, pictures: Tensor, level: Tensor, first_stride: int, size: int = 7
 ) -> Tensor:
     """Pool the features under each box to a grid of `size` x `size` cells.
 
-    A cell is the mean of `samples` x `samples` bilinear samples. Beyond the features by more than one, a sample is 0;
-    nearer, it is the border's. Every cell is a weighted sum of few features, and is computed as one.
+    A cell is the mean of 2 x 2 bilinear samples. Beyond the features by more than one, a sample is 0; nearer, it is the
+    border's. So every cell is a weighted sum of 16 features, and is computed as one, for all levels and pictures at
+    once: no shape depends on where the boxes lie.
 
     Args:
-        features: (B, C, H, W) float.
+        levels: (B, C, H_l, W_l) float features, each of half the size of the one before.
         boxes: (N, 4) xyxy, input pixels.
         pictures: (N,) int64, which of the B each box lies on.
+        level: (N,) int64, which level it is read from.
+        first_stride: input pixels per feature of the first level.
         size: cells of the grid along one side.
-        scale: features per input pixel, 1 / stride.
-        samples: along one side of a cell.
 
     Returns:
         (N, C, size, size), of the features' type.
 
     Source: He et al., "Mask R-CNN", ICCV 2017, section 3; borders as torchvision's `roi_align(aligned=False)`.
     """
-    channels, height, width = features.shape[1:]
-    corners = boxes.to(features.dtype) * scale
-    x, weight_x = _axis(corners[:, 0], corners[:, 2], length=width, size=size, samples=samples)  # (N, size, 2 samples)
-    y, weight_y = _axis(corners[:, 1], corners[:, 3], length=height, size=size, samples=samples)
-    row = pictures[:, None, None] * height + y  # (N, size, 2 samples)
-    cell = row[:, :, None, :, None] * width + x[:, None, :, None, :]  # (N, size, size, 2 samples, 2 samples)
+    count, channels = levels[0].shape[:2]
+    shapes = torch.tensor([(features.shape[-2], features.shape[-1]) for features in levels], device=boxes.device)
+    cells = shapes.prod(dim=1) * count  # of each level
+    start = (cells.cumsum(0) - cells)[level]  # (N,)
+    height, width = shapes[level].unbind(1)
+    corners = boxes.to(levels[0].dtype) / (first_stride * 2**level)[:, None]
+    x, weight_x = _axis(corners[:, 0], corners[:, 2], length=width, size=size)  # (N, size, 4)
+    y, weight_y = _axis(corners[:, 1], corners[:, 3], length=height, size=size)
+    row = pictures[:, None, None] * height[:, None, None] + y
+    feature = (row * width[:, None, None])[:, :, None, :, None] + x[:, None, :, None, :]  # (N, size, size, 4, 4)
+    feature = feature + start.view(-1, 1, 1, 1, 1)
     weight = weight_y[:, :, None, :, None] * weight_x[:, None, :, None, :]
-    table = features.permute(0, 2, 3, 1).reshape(-1, channels)
-    count = (2 * samples) ** 2
-    pooled = embedding_bag(cell.reshape(-1, count), table, per_sample_weights=weight.reshape(-1, count), mode="sum")
+    table = torch.cat([features.permute(0, 2, 3, 1).reshape(-1, channels) for features in levels])
+    pooled = embedding_bag(feature.reshape(-1, 16), table, per_sample_weights=weight.reshape(-1, 16), mode="sum")
     return pooled.view(len(boxes), size, size, channels).permute(0, 3, 1, 2)
 
 
-def _axis(low: Tensor, high: Tensor, *, length: int, size: int, samples: int) -> tuple[Tensor, Tensor]:
-    """Return which features along one axis, (N, size, 2 samples) int64, count how much for each cell, same shape."""
-    step = (high - low).clamp(min=1) / (size * samples)
-    place = torch.arange(size * samples, device=low.device, dtype=low.dtype) + 0.5
+def _axis(low: Tensor, high: Tensor, *, length: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Return which features along one axis, (N, size, 4) int64, count how much for each cell, same shape."""
+    step = (high - low).clamp(min=1) / (size * _SAMPLES)
+    place = torch.arange(size * _SAMPLES, device=low.device, dtype=low.dtype) + 0.5
     position = low[:, None] + step[:, None] * place  # (N, size samples)
-    inside = ((position >= -1) & (position <= length)).to(position.dtype) / samples
-    position = position.clamp(0, length - 1)
-    first = position.floor().clamp(max=max(length - 2, 0))
+    length = length[:, None].to(position.dtype)
+    inside = ((position >= -1) & (position <= length)).to(position.dtype) / _SAMPLES
+    position = position.clamp(min=0).minimum(length - 1)
+    first = position.floor().minimum((length - 2).clamp(min=0))
     share = position - first
-    index = torch.stack((first, (first + 1).clamp(max=length - 1)), dim=-1).long()  # (N, size samples, 2)
+    index = torch.stack((first, (first + 1).minimum(length - 1)), dim=-1).long()  # (N, size samples, 2)
     weight = torch.stack(((1 - share) * inside, share * inside), dim=-1)
-    return index.view(len(low), size, 2 * samples), weight.view(len(low), size, 2 * samples)
+    return index.view(len(low), size, 2 * _SAMPLES), weight.view(len(low), size, 2 * _SAMPLES)
 
 
 def anchors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -33,12 +34,14 @@ class BoxFile:
 
     Attributes:
         path: where it was read from.
+        sha256: of the file, in hex.
         missing: frames asked for that the file knows nothing of; they have no people.
     """
 
     def __init__(self, path: Path) -> None:
         self.path, self.missing = path, 0
         data = read_json(path)
+        self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         if isinstance(data, dict):
             self._boxes = _of_dataset(data, str(path))
         elif isinstance(data, list):

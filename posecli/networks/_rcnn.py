@@ -91,10 +91,5 @@ def pool(levels: Sequence[Tensor], boxes: Tensor, pictures: Tensor, *, first_str
     Source: Feature Pyramid Networks, equation 1; the 1e-6 as torchvision's `LevelMapper`.
     """
     finer = 4 - (first_stride.bit_length() - 1)  # levels between the finest and stride 16
-    level = (finer + (area(boxes).sqrt() / _CANONICAL).log2() + 1e-6).floor().clamp(0, len(levels) - 1)
-    pooled = levels[0].new_zeros(len(boxes), levels[0].shape[1], _POOLED, _POOLED)
-    for number, features in enumerate(levels):
-        index = (level == number).nonzero().squeeze(1)
-        scale = 1 / (first_stride << number)
-        pooled[index] = roi_align(features, boxes[index], pictures[index], size=_POOLED, scale=scale)
-    return pooled
+    level = (finer + (area(boxes).sqrt() / _CANONICAL).log2() + 1e-6).floor().clamp(0, len(levels) - 1).long()
+    return roi_align(levels, boxes, pictures=pictures, level=level, first_stride=first_stride, size=_POOLED)

@@ -26,7 +26,7 @@ def sample(plane, y, x):
     return total
 
 
-def slow_roi_align(plane, box, *, size, scale, samples):
+def slow_roi_align(plane, box, *, size, scale, samples=2):
     left, top, right, bottom = (side * scale for side in box)
     width, height = max(right - left, 1.0), max(bottom - top, 1.0)
     cells = []
@@ -57,37 +57,51 @@ BOXES = torch.tensor(
 )
 
 
-@pytest.mark.parametrize(("size", "samples", "scale"), [(7, 2, 0.25), (3, 1, 0.25), (2, 3, 0.125)])
-def test_roi_align_agrees_with_a_slow_loop(size, samples, scale):
-    features = torch.rand(2, 3, 8, 10, dtype=torch.float64)
-    pictures = torch.tensor([0, 1, 1, 0, 0, 1, 1])
+def first(boxes):
+    return torch.zeros(len(boxes), dtype=torch.int64)
 
-    pooled = roi_align(features, BOXES, pictures, size=size, scale=scale, samples=samples)
+
+@pytest.mark.parametrize("size", [7, 3])
+def test_roi_align_agrees_with_a_slow_loop(size):
+    levels = [torch.rand(2, 3, height, width, dtype=torch.float64) for height, width in ((8, 10), (4, 5))]
+    boxes = BOXES.repeat(2, 1)
+    pictures = torch.tensor([0, 1, 1, 0, 0, 1, 1] * 2)
+    level = torch.tensor([0] * 7 + [1] * 7)
+
+    pooled = roi_align(levels, boxes, pictures=pictures, level=level, first_stride=4, size=size)
 
     expected = [
-        [slow_roi_align(plane, box, size=size, scale=scale, samples=samples) for plane in features[picture].tolist()]
-        for box, picture in zip(BOXES.tolist(), pictures.tolist(), strict=True)
+        [slow_roi_align(plane, box, size=size, scale=1 / (4 << which)) for plane in levels[which][picture].tolist()]
+        for box, picture, which in zip(boxes.tolist(), pictures.tolist(), level.tolist(), strict=True)
     ]
     torch.testing.assert_close(pooled, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 def test_features_of_one_row_can_be_pooled():
-    pooled = roi_align(torch.full((1, 2, 1, 1), 3.0), BOXES[:1].float(), torch.zeros(1).long(), size=2, scale=1 / 64)
+    boxes = BOXES[:1].float()
+
+    pooled = roi_align(
+        [torch.full((1, 2, 1, 1), 3.0)], boxes, pictures=first(boxes), level=first(boxes), first_stride=64, size=2
+    )
 
     torch.testing.assert_close(pooled, torch.full((1, 2, 2, 2), 3.0))
 
 
 def test_no_boxes_pool_nothing():
-    pooled = roi_align(torch.rand(1, 2, 4, 4), torch.zeros(0, 4), torch.zeros(0).long(), size=7, scale=0.25)
+    none = torch.zeros(0, 4)
+
+    pooled = roi_align([torch.rand(1, 2, 4, 4)], none, pictures=first(none), level=first(none), first_stride=4)
 
     assert pooled.shape == (0, 2, 7, 7)
 
 
 def test_pooling_passes_gradients_to_the_features():
     features = torch.rand(1, 1, 8, 10, dtype=torch.float64, requires_grad=True)
+    boxes = BOXES[:3]
 
     assert torch.autograd.gradcheck(
-        lambda table: roi_align(table, BOXES[:3], torch.zeros(3).long(), size=2, scale=0.25), (features,)
+        lambda table: roi_align([table], boxes, pictures=first(boxes), level=first(boxes), first_stride=4, size=2),
+        (features,),
     )
 
 
