@@ -39,7 +39,10 @@ def without_gradient(network):
 
 def answers(raw):
     """The tensors that a refiner or a proposer returns."""
-    return raw if isinstance(raw, tuple) else (raw.logits, raw.boxes, raw.heatmaps, raw.pafs)
+    if isinstance(raw, tuple):
+        return raw
+    first_stage = (raw.regions.logits, raw.regions.shifts) if raw.regions else ()
+    return (raw.logits, raw.boxes, raw.heatmaps, raw.pafs, *first_stage)
 
 
 def ends(specs):
@@ -93,15 +96,15 @@ def test_refiner_answers_coarse_first_and_gradients_reach_every_weight_that_lear
 
 
 @by_name(PROPOSERS)
-def test_proposer_answers_for_every_cell_and_gradients_reach_every_weight(spec):
+def test_proposer_answers_with_boxes_and_maps_and_gradients_reach_every_weight(spec):
     network = on_meta(spec).train()
 
     raw = network(torch.rand(1, 3, 96, 128, device="meta"))
     sum(answer.square().mean() for answer in answers(raw)).backward()
 
     cells = sum((96 // stride) * (128 // stride) for stride in (8, 16, 32))
-    assert raw.logits.shape == (1, cells)
-    assert raw.boxes.shape == (1, cells, 4)
+    assert raw.logits.shape == (1, 100 if raw.regions else cells)
+    assert raw.boxes.shape == (*raw.logits.shape, 4)
     assert raw.heatmaps.shape == (1, NUM_KEYPOINTS, 24, 32)
     assert raw.pafs.shape == (1, 2 * len(EDGES), 24, 32)
     assert not without_gradient(network)
