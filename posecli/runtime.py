@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from posecli.errors import ConfigError, DeviceError
 
@@ -57,6 +61,61 @@ def describe_devices(name: str) -> tuple[str, str]:
     if torch.version.cuda:
         return found, f"the NVIDIA driver may be too old for CUDA {torch.version.cuda}: see nvidia-smi"
     return found, "an NVIDIA driver is here: install torch for CUDA, see https://pytorch.org/get-started/locally"
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The processes that train one network together, and which of them this one is."""
+
+    device: torch.device  # this one's
+    rank: int = 0
+    count: int = 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and messages."""
+        return self.rank == 0
+
+    def share(self, index: Tensor) -> Tensor:
+        """Return this process's part of a batch's (N,) sample numbers."""
+        return index[self.rank :: self.count]
+
+    def spread(self, network: nn.Module) -> nn.Module:
+        """Wrap a network so that its gradients are the mean over all processes."""
+        if self.count == 1:
+            return network
+        return DistributedDataParallel(network, static_graph=True)  # static: some networks have unused weights
+
+    def any(self, flag: bool) -> bool:
+        """Say whether the flag is up in any process; every process has to ask."""
+        if self.count == 1:
+            return flag
+        total = torch.tensor(int(flag), device=self.device)
+        distributed.all_reduce(total)
+        return bool(total)
+
+
+@contextmanager
+def join_workers(device: torch.device) -> Iterator[Workers]:
+    """Join the processes that `torchrun` started, each with a device of its own; alone without it.
+
+    Args:
+        device: "cuda" becomes the CUDA device of this process's number on its machine.
+
+    Raises:
+        DeviceError: more processes than devices.
+    """
+    if "WORLD_SIZE" not in os.environ:
+        yield Workers(device)
+        return
+    if device.type == "cuda":
+        device = resolve_device(f"cuda:{os.environ['LOCAL_RANK']}")
+        torch.cuda.set_device(device)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Workers(device, distributed.get_rank(), distributed.get_world_size())
+    finally:
+        distributed.destroy_process_group()
 
 
 def half_precision(device: torch.device, *, enabled: bool = True) -> AbstractContextManager[None]:

@@ -77,7 +77,8 @@ def run(
 
     The run folder gets config.json, log.jsonl, checkpoint.pt, last.safetensors and, if there is something to measure
     on, best.safetensors. Also: `posecli train pack` makes a training set of one file for a machine with nothing but
-    torch and numpy, `posecli train export` takes the weights out of a run folder.
+    torch and numpy, `posecli train export` takes the weights out of a run folder. Under `torchrun --nproc-per-node N
+    -m posecli train CONFIG` N processes share each batch, on a CUDA device each or on the CPU.
     """
     from posecli.config import load_train_config
 
@@ -85,11 +86,10 @@ def run(
     import torch
 
     from posecli.networks import get_spec
-    from posecli.runtime import resolve_device
+    from posecli.runtime import join_workers, resolve_device
     from posecli.training.loop import Trainer
     from posecli.training.tasks import make_task
 
-    place = resolve_device(device)
     if threads:
         torch.set_num_threads(threads)
     spec = get_spec(options.network)
@@ -97,16 +97,20 @@ def run(
     folder = out or Path("runs") / config.stem
     if not resume and (folder / "checkpoint.pt").exists():
         raise ConfigError(f"{folder}: holds a run already; go on with --resume or choose another -o")
-    samples, start = _training_set(options, spec, data, packs, place)
-    trainer = Trainer(options, spec, make_task(options, spec, samples, place), start=start, folder=folder, device=place)
-    if resume:
-        trainer.resume()
-    with _reporter(total=options.steps, done=trainer.run.step, quiet=quiet) as report:
-        done = trainer.fit(evaluate=evaluate, report=report, minutes=minutes)
-    if done:
-        trainer.export(folder / "last.safetensors")
-    elif not quiet:
-        click.echo(f"{folder}: stopped at step {trainer.run.step} of {options.steps}; go on with --resume", err=True)
+    with join_workers(resolve_device(device)) as workers:
+        samples, start = _training_set(options, spec, data, packs, workers.device)
+        task = make_task(options, spec, samples, workers.device)
+        trainer = Trainer(options, spec, task, start=start, folder=folder, workers=workers)
+        if resume:
+            trainer.resume()
+        told = workers.first and not quiet
+        with _reporter(total=options.steps, done=trainer.run.step, quiet=not told) as report:
+            done = trainer.fit(evaluate=evaluate, report=report, minutes=minutes)
+        if done and workers.first:
+            trainer.export(folder / "last.safetensors")
+        elif told:
+            where = f"step {trainer.run.step} of {options.steps}"
+            click.echo(f"{folder}: stopped at {where}; go on with --resume", err=True)
 
 
 @train.command()

@@ -11,7 +11,7 @@ from typing import Any
 from posecli.config import load_train_config
 from posecli.errors import PosecliError
 from posecli.networks import get_spec
-from posecli.runtime import resolve_device
+from posecli.runtime import Workers, resolve_device
 from posecli.training.loop import Trainer
 from posecli.training.pack import read_pack
 from posecli.training.tasks import make_task
@@ -43,7 +43,7 @@ def _trainer(given: argparse.Namespace) -> Trainer:
     config = load_train_config(given.config) if given.config else pack.config
     spec = get_spec(config.network)
     task = make_task(config, spec, pack.samples, device)
-    trainer = Trainer(config, spec, task, start=pack.start, folder=given.out, device=device)
+    trainer = Trainer(config, spec, task, start=pack.start, folder=given.out, workers=Workers(device))
     if given.resume:
         trainer.resume()
     return trainer

@@ -23,7 +23,7 @@ from posecli.errors import ConfigError, InputError
 from posecli.networks import ModelSpec, get_spec
 from posecli.networks._mobilenet import MobileNetV2
 from posecli.networks._weights import save_weights
-from posecli.runtime import half_precision, place
+from posecli.runtime import Workers, half_precision, place
 from posecli.training.start import begin
 from posecli.training.tasks import Task
 
@@ -31,7 +31,7 @@ Evaluate = Callable[[nn.Module], dict[str, float]]
 Report = Callable[[dict[str, Any]], None]
 
 _CHECKPOINT = "checkpoint.pt"
-_ORDER, _AUGMENT = 1_000_003, 7_919  # primes that keep the two streams of random numbers apart
+_ORDER, _AUGMENT, _WORKER = 1_000_003, 7_919, 104_729  # primes that keep the streams of random numbers apart
 
 
 @dataclass
@@ -78,22 +78,25 @@ class Trainer:
         *,
         start: Mapping[str, Tensor],  # empty: random weights
         folder: Path,
-        device: torch.device,
+        workers: Workers,
     ) -> None:
-        self.config, self.spec, self.task, self.folder, self.device = config, spec, task, folder, device
-        self.checkpoint = folder / _CHECKPOINT
+        self.config, self.spec, self.task, self.folder, self.device = config, spec, task, folder, workers.device
+        self.workers, self.checkpoint = workers, folder / _CHECKPOINT
+        if config.batch % workers.count:
+            raise ConfigError(f"a batch of {config.batch} cannot be shared equally by {workers.count} processes")
         if len(task) < config.batch:
             raise InputError(f"{len(task)} samples are fewer than one batch of {config.batch}")
         torch.manual_seed(config.seed)
-        network = place(spec.build(), device)
+        network = place(spec.build(), workers.device)
         if start:
             begin(network, start, spec, self._batch(0, 64)["images"])
         trunk = getattr(network, "trunk", None)
         if isinstance(trunk, MobileNetV2):
             trunk.freeze(config.frozen_blocks)
-        ema = place(spec.build(), device).requires_grad_(False).eval()
+        ema = place(spec.build(), workers.device).requires_grad_(False).eval()
         ema.load_state_dict(network.state_dict())
         self.run = Run(network, ema, self._optimizer(network))
+        self._parallel = workers.spread(network)
 
     def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
         """Group weights by trunk or not, and by decay (matrices) or not (biases, norms)."""
@@ -112,10 +115,11 @@ class Trainer:
         config = self.config
         size = min(size or config.batch, len(self.task))
         index = batch_index(step, samples=len(self.task), batch=size, seed=config.seed)
-        generator = torch.Generator().manual_seed(config.seed * _ORDER + step * _AUGMENT)
+        workers = self.workers
+        generator = torch.Generator().manual_seed(config.seed * _ORDER + step * _AUGMENT + workers.rank * _WORKER)
         small = config.small_hw is not None and step < config.small_until * config.steps
         hw = config.small_hw if small and config.small_hw else config.input_hw
-        return self.task.batch(index, generator, hw)
+        return self.task.batch(workers.share(index), generator, hw)
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint.
@@ -163,16 +167,19 @@ class Trainer:
         Returns:
             Whether the last step is done.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1))
+        if self.workers.first:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            (self.folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1))
         run, config = self.run, self.config
         started = saved = evaluated = time.monotonic()
         before = run.seconds
         last = math.inf if minutes is None else started + 60 * minutes
-        while run.step < config.steps and time.monotonic() < last:
+        while run.step < config.steps and not self._stops(last):
             losses = self._step()
             now = time.monotonic()
             run.seconds = before + now - started
+            if not self.workers.first:
+                continue
             if run.step % 20 == 0 or run.step == config.steps:
                 self._log({"losses": {name: round(float(value), 5) for name, value in losses.items()}}, report)
             if now - saved > 60 * config.checkpoint_minutes:
@@ -181,8 +188,13 @@ class Trainer:
             if evaluate and (now - evaluated > 60 * config.eval_minutes or run.step == config.steps):
                 self._evaluate(evaluate, report)
                 evaluated = time.monotonic()
-        self.save()
+        if self.workers.first:
+            self.save()
         return run.step == config.steps
+
+    def _stops(self, last: float) -> bool:
+        """Say whether the time is up; clocks differ, so all processes decide together."""
+        return last < math.inf and self.workers.any(time.monotonic() >= last)
 
     def _step(self) -> dict[str, Tensor]:
         run, config = self.run, self.config
@@ -192,7 +204,7 @@ class Trainer:
         batch = self._batch(run.step)
         run.network.train()
         with half_precision(self.device, enabled=config.half):
-            losses = self.task.losses(run.network, batch)
+            losses = self.task.losses(self._parallel, batch)
         total = torch.stack(list(losses.values())).sum()
         run.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -201,7 +213,7 @@ class Trainer:
             raise RuntimeError(f"step {run.step}: the gradient is not finite; losses {losses}")
         run.optimizer.step()
         run.step += 1
-        run.samples += len(batch["images"])
+        run.samples += len(batch["images"]) * self.workers.count
         self._average()
         return {name: value.detach() for name, value in losses.items()}
 

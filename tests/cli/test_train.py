@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from posecli.cli import main
 from posecli.networks import load_network
+from posecli.runtime import Workers
 
 CONFIG = """
 network = "prs-tiny"
@@ -141,3 +143,23 @@ def test_minutes_end_a_run_early(data):
     assert "stopped at step 0 of 2; go on with --resume" in stopped.stderr
     assert not (data / "run" / "last.safetensors").exists()
     assert run(data, "--resume").exit_code == 0
+
+
+def test_two_processes_train_one_network_and_one_goes_on_alone(data):
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    arguments = ["-m", "posecli", "train", str(data / "run.toml"), "--data", str(data), "-o", str(data / "run")]
+    both = subprocess.run(
+        [*torchrun, *arguments, "--device", "cpu", "--threads", "1"], capture_output=True, text=True, check=False
+    )
+    assert both.returncode == 0, both.stderr
+    logged = [json.loads(line) for line in (data / "run" / "log.jsonl").read_text().splitlines()]
+    assert [(line["step"], line["samples"]) for line in logged] == [(2, 4)]  # of both, told once
+    load_network("prs-tiny", data / "run" / "last.safetensors")
+    assert run(data, "--resume").exit_code == 0
+
+
+def test_a_batch_that_cannot_be_shared_is_told(data, monkeypatch):
+    monkeypatch.setattr("posecli.runtime.join_workers", lambda device: nullcontext(Workers(device, 0, 3)))
+    outcome = run(data)
+    assert outcome.exit_code == 2
+    assert "a batch of 2 cannot be shared equally by 3 processes" in outcome.stderr

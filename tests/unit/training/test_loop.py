@@ -14,6 +14,7 @@ import torch
 from posecli.config import DatasetConfig, TrainConfig, load_train_config
 from posecli.errors import ConfigError, InputError, WeightsError
 from posecli.networks import get_spec, load_network
+from posecli.runtime import Workers
 from posecli.training.data import load_samples
 from posecli.training.loop import Trainer, batch_index, export_checkpoint, learning_rate
 from posecli.training.start import begin, read_start
@@ -59,7 +60,7 @@ def config_of(network, **changes):
 def trainer_of(config, data, folder):
     spec = get_spec(config.network)
     task = make_task(config, spec, load_samples(data, config, spec), CPU)
-    return Trainer(config, spec, task, start={}, folder=folder, device=CPU)
+    return Trainer(config, spec, task, start={}, folder=folder, workers=Workers(CPU))
 
 
 @pytest.mark.parametrize("network", ["prs-tiny", "detposenet-tiny"])

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+import torch
+from torch import distributed, multiprocessing, nn
+
+from posecli.runtime import Workers, join_workers
+
+CPU = torch.device("cpu")
+
+
+def _work(rank, folder):
+    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": (folder / "port").read_text()}
+    torch.set_num_threads(1)
+    with join_workers(CPU) as workers:
+        torch.manual_seed(0)
+        network = nn.Linear(3, 2)
+        inputs = torch.arange(12.0).view(4, 3)
+        share = inputs[workers.share(torch.arange(4))]
+        parallel = workers.spread(network)
+        parallel(share).square().mean().backward()
+        flags = [workers.any(flag) for flag in (rank == 1, False)]
+        torch.save([network.weight.grad, torch.tensor(flags)], folder / f"{rank}.pt")
+        distributed.barrier()
+
+
+def test_gradients_of_two_processes_are_those_of_the_whole_batch(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        (tmp_path / "port").write_text(str(free.getsockname()[1]))
+    multiprocessing.spawn(_work, (tmp_path,), nprocs=2)
+
+    torch.manual_seed(0)
+    network = nn.Linear(3, 2)
+    network(torch.arange(12.0).view(4, 3)).square().mean().backward()
+    for rank in range(2):
+        grad, flags = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        torch.testing.assert_close(grad, network.weight.grad)
+        assert flags.tolist() == [True, False]
+
+
+def test_shares_are_disjoint_and_whole():
+    index = torch.randperm(12)
+    shares = [Workers(CPU, rank, 3).share(index) for rank in range(3)]
+    assert [len(share) for share in shares] == [4, 4, 4]
+    assert sorted(torch.cat(shares).tolist()) == list(range(12))
+
+
+def test_alone_nothing_is_wrapped(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    network = nn.Linear(1, 1)
+    with join_workers(CPU) as workers:
+        assert workers == Workers(CPU, 0, 1)
+        assert workers.spread(network) is network
+
+
+@pytest.mark.gpu
+def test_each_process_gets_its_own_device(monkeypatch):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    for name, value in {"WORLD_SIZE": 1, "RANK": 0, "LOCAL_RANK": 0, "MASTER_ADDR": "127.0.0.1"}.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("MASTER_PORT", "29876")
+    with join_workers(torch.device("cuda")) as workers:
+        assert workers == Workers(torch.device("cuda:0"), 0, 1)
