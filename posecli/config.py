@@ -213,6 +213,19 @@ class ReadConfig:
             raise ConfigError(f"end must be after start ({self.start} s), got {self.end} s")
 
 
+@dataclass(frozen=True, kw_only=True)
+class TimelineConfig:
+    """What is made of the poses of one frame after the other. It changes no journal: these steps work from it."""
+
+    track: bool = False  # number the people of a video
+    smooth: bool = False  # One-Euro filter on the keypoints of a video; it needs the numbers
+
+    @property
+    def tracks(self) -> bool:
+        """Whether people are numbered."""
+        return self.track or self.smooth
+
+
 OVERLAY_BACKGROUNDS = ("image", "black", "blur")
 OVERLAY_LABELS = ("id", "score", "names")
 
@@ -236,6 +249,32 @@ class OverlayConfig:
         for label in self.labels:
             if label not in OVERLAY_LABELS:
                 raise ConfigError(f"labels must be none or some of {', '.join(OVERLAY_LABELS)}, got {label!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """What is written where, and which sources are left out."""
+
+    directory: Path = Path("poses")
+    keep_tree: bool = False  # each source's folders again below `directory`
+    overlay: bool = True
+    explain: bool = False  # write and draw rejected proposals with their reasons
+    keep_journal: bool = False
+    resume: bool = False  # go on with the journals of an interrupted run
+    restart: bool = False  # start over where an interrupted run left a journal
+    skip_done: bool = False  # leave sources whose files an earlier run has made from the same input and settings
+    fail_fast: bool = False  # stop at the first source that fails
+    shard: tuple[int, int] | None = None  # (i, n): only the i-th of n parts of the sources, i from 1
+    reading: ReadConfig = field(default_factory=ReadConfig)
+    timeline: TimelineConfig = field(default_factory=TimelineConfig)
+    drawing: OverlayConfig = field(default_factory=OverlayConfig)
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if self.resume and self.restart:
+            raise ConfigError("--resume goes on and --restart starts over; choose one")
+        if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
+            raise ConfigError(f"shard must be i/n with i from 1 to n, got {self.shard[0]}/{self.shard[1]}")
 
 
 @dataclass(frozen=True, kw_only=True)

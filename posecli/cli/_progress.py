@@ -1,4 +1,4 @@
-"""Progress for people: a rich bar on stderr, silent where nobody watches."""
+"""Progress for people: rich bars on stderr, silent where nobody watches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import click
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -32,13 +31,6 @@ class Bar:
         rate = f"{speed:.1f} {self._what}/s" if speed else ""
         self._progress.update(self._task, advance=count, rate=f"{rate} {note}".strip())
 
-    def tell(self, message: str) -> None:
-        """Write a line to stderr, above the bar where there is one."""
-        if self._progress.disable:
-            click.echo(message, err=True)
-        else:
-            self._progress.console.print(message, markup=False, highlight=False, soft_wrap=True)
-
 
 @contextmanager
 def progress_bar(what: str, *, total: int | None, quiet: bool = False) -> Iterator[Bar]:
@@ -49,16 +41,21 @@ def progress_bar(what: str, *, total: int | None, quiet: bool = False) -> Iterat
         total: how many there will be, if known.
         quiet: show nothing. Nothing is shown either where stderr is no terminal.
     """
+    with counting(quiet=quiet) as progress:
+        yield Bar(progress, what, total)
+
+
+def counting(*, quiet: bool) -> Progress:
+    """Return what shows bars of things that are counted; its tasks have a field `rate`, shown last."""
     console, silent = _stderr(quiet)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeRemainingColumn(),
         TextColumn("{task.fields[rate]}"),
     )
-    with Progress(*columns, console=console, disable=silent, transient=True) as progress:
-        yield Bar(progress, what, total)
+    return Progress(*columns, console=console, disable=silent, transient=True)
 
 
 @contextmanager

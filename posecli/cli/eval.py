@@ -167,7 +167,7 @@ def _run(
     from posecli.cli._progress import progress_bar
     from posecli.engines.evaluate import evaluate_pipeline, evaluate_true_boxes
     from posecli.evaluation import check_results
-    from posecli.media.sinks import write_json_atomically
+    from posecli.media.files import write_json_atomically
     from posecli.pipeline import load_pipeline, load_refiner
 
     results: list[dict[str, Any]]

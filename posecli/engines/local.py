@@ -1,212 +1,71 @@
-"""Many sources on one machine with one loaded pipeline: a thread reads ahead, a thread writes behind."""
+"""One source on one machine with a loaded pipeline: read ahead, annotate, write behind; go on where a run stopped."""
 
 from __future__ import annotations
 
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+import errno
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from posecli import __version__
-from posecli.config import ReadConfig
+from posecli.config import RunOptions
+from posecli.engines.layout import journal_path, output_folder
+from posecli.engines.output import Output, Progress, Replayed
+from posecli.engines.queues import Ahead, Behind, Stopped
+from posecli.engines.reports import SourceReport, Tally
+from posecli.engines.timeline import Timeline
 from posecli.errors import DeviceError, InputError, PosecliError
-from posecli.media.locations import shown
-from posecli.media.sinks import CocoSink, Sink, overlay_sink
+from posecli.media.arguments import images_in
+from posecli.media.coco_sink import CocoSink, read_info
+from posecli.media.fingerprint import digest, fingerprint
+from posecli.media.journal import FORMAT, Journal
+from posecli.media.locations import is_live, output_stem, shown
+from posecli.media.sinks import overlay_sink
 from posecli.media.sources import Source, open_source
 from posecli.pipeline import Pipeline
-from posecli.records import Annotated
+from posecli.records import Annotated, Frame
 
 _AHEAD = 8  # frames read but not annotated; memory stays flat whatever the source's length
 _BEHIND = 16  # annotated frames that wait to be written
+_SPEED_ONLY = ("batch_frames", "batch_crops")  # they decide how fast poses are found, not which
 
-Item = TypeVar("Item")
-Progress = Callable[[Annotated], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions:
-    """How sources are read, and what is written where."""
-
-    directory: Path
-    overlay: bool = True
-    explain: bool = False  # write and draw rejected proposals with their reasons
-    keep_journal: bool = False
-    reading: ReadConfig = field(default_factory=ReadConfig)
+Stop = Callable[[], bool]
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceReport:
-    """What became of one source; an entry of `run.json`."""
-
-    source: str
-    status: str  # "ok", "partial" (some frames failed) or "failed"
-    error: str = ""  # one line that names the source; a partial one has it, too
-    frames: int = 0
-    frames_failed: int = 0
-    header_frames: int | None = None
-    people: int = 0
-    refiner_runs: int = 0
-    seconds: float = 0.0
-    outputs: tuple[str, ...] = ()
-    remarks: tuple[str, ...] = ()  # worth knowing of the source, and no fault
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the entry, with refiner runs per person worked out."""
-        runs = round(self.refiner_runs / self.people, 3) if self.people else None
-        return {**asdict(self), "refiner_runs_per_person": runs}
-
-
-class _End:
-    """The last thing in a queue: nothing more comes, because of `error` if there is one."""
-
-    def __init__(self, error: BaseException | None = None) -> None:
-        self.error = error
-
-
-class Ahead(Generic[Item]):
-    """Iterate something in a thread of its own, a bounded number of items ahead.
-
-    An error of the iterated thing is raised where the items are taken. Leaving the context stops the thread.
-    """
-
-    def __init__(self, items: Iterable[Item], depth: int) -> None:
-        self._items = items
-        self._queue: queue.Queue[Item | _End] = queue.Queue(depth)
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="posecli-read", daemon=True)
-
-    def __enter__(self) -> Iterator[Item]:
-        """Start reading."""
-        self._thread.start()
-        return self._take()
-
-    def __exit__(self, *_: object) -> None:
-        """Stop reading, whether or not everything was taken."""
-        self._stop.set()
-        while self._thread.is_alive():
-            _drain(self._queue)
-            self._thread.join(timeout=0.05)
-
-    def _work(self) -> None:
-        try:
-            for item in self._items:
-                if self._stop.is_set():
-                    return
-                self._queue.put(item)
-        except BaseException as error:
-            self._queue.put(_End(error))  # raised in the thread that takes the items
-        else:
-            self._queue.put(_End())
-
-    def _take(self) -> Iterator[Item]:
-        while not isinstance(item := self._queue.get(), _End):
-            yield item
-        if item.error is not None:
-            raise item.error
-
-
-class Behind:
-    """Write annotated frames in a thread of its own; an error there is raised at the next `put` or `check`."""
-
-    def __init__(self, sinks: Sequence[Sink], depth: int) -> None:
-        self._sinks = sinks
-        self._queue: queue.Queue[Annotated | _End] = queue.Queue(depth)
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="posecli-write", daemon=True)
-
-    def __enter__(self) -> Behind:
-        """Start writing."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Write what is waiting, then stop."""
-        self._queue.put(_End())
-        self._thread.join()
-
-    def put(self, annotated: Annotated) -> None:
-        """Hand over one frame; blocks while too many wait."""
-        self.check()
-        self._queue.put(annotated)
-
-    def check(self) -> None:
-        """Raise what went wrong in the thread."""
-        if self._error is not None:
-            raise self._error
-
-    def _work(self) -> None:
-        while not isinstance(item := self._queue.get(), _End):
-            if self._error is not None:
-                continue  # keep taking, so that nobody blocks
-            try:
-                for sink in self._sinks:
-                    sink.write(item)
-            except BaseException as error:
-                self._error = error
-
-
-def _drain(waiting: queue.Queue[Any]) -> None:
-    try:
-        while True:
-            waiting.get_nowait()
-    except queue.Empty:
-        return
-
-
-@dataclass
-class Tally:
-    """Counts of a running source."""
-
-    frames: int = 0
-    frames_failed: int = 0
-    people: int = 0
-    refiner_runs: int = 0
-    started: float = field(default_factory=time.monotonic)
-
-    def add(self, annotated: Annotated) -> None:
-        """Count one frame."""
-        is_lost = annotated.frame.status == "decode_error"
-        self.frames += not is_lost
-        self.frames_failed += is_lost
-        self.people += len(annotated.poses)
-        self.refiner_runs += annotated.refiner_runs
-
-    def counts(self) -> dict[str, Any]:
-        """Return the counts, and the seconds until now, as a report has them."""
-        seconds = round(time.monotonic() - self.started, 3)
-        names = ("frames", "frames_failed", "people", "refiner_runs")
-        return {**{name: getattr(self, name) for name in names}, "seconds": seconds}
-
-
-def annotate_source(path: str, pipeline: Pipeline, options: RunOptions, progress: Progress) -> SourceReport:
+def annotate_source(
+    path: str, pipeline: Pipeline, options: RunOptions, progress: Progress, stop: Stop = lambda: False
+) -> SourceReport:
     """Annotate one source and write its files.
 
     What the source or its output folder has wrong ends up in the report, so that the next source still gets its turn;
-    interruption, bugs and a failing device are raised. The journal of the frames done stays in either case.
+    bugs and a failing device are raised. The journal of the frames done stays in either case, and after `stop`.
+
+    Args:
+        path: file or folder.
+        pipeline: the networks.
+        options: see there.
+        progress: called with every finished frame, in a thread of its own.
+        stop: asked after every batch of frames; once it is true, the source is left.
     """
-    tally, name = Tally(), shown(path)
+    job = _Job(path, pipeline, options)
     try:
-        with open_source(path, options.reading) as source:
-            header_frames, outputs, notes = _annotate(source, pipeline, options, tally, progress)
-            remarks = source.remarks()
+        if (done := job.done_before()) is not None:
+            return done
+        return job.run(progress, stop)
+    except Stopped:
+        error = f"{job.name}: interrupted; {job.tally.total} frames are done, --resume goes on"
+        return SourceReport(source=job.name, status="interrupted", error=error, **job.tally.counts())
     except DeviceError:
         raise  # the next source would meet the same
-    except (PosecliError, OSError) as error:
-        told = error if isinstance(error, PosecliError) else InputError(f"{name}: {_reason(path, error)}")
-        return SourceReport(source=name, status="failed", error=str(told), **tally.counts())
-    return SourceReport(
-        source=name,
-        status="partial" if notes else "ok",
-        error=str(InputError(f"{name}: {'; '.join(notes)}")) if notes else "",
-        header_frames=header_frames,
-        outputs=tuple(str(output) for output in outputs),
-        remarks=remarks,
-        **tally.counts(),
-    )
+    except PosecliError as error:
+        return SourceReport(source=job.name, status="failed", error=str(error), **job.tally.counts())
+    except OSError as error:
+        told = InputError(f"{job.name}: {_reason(path, error)}{_way_out(error, job.tally)}")
+        return SourceReport(source=job.name, status="failed", error=str(told), **job.tally.counts())
 
 
 def _reason(path: str, error: OSError) -> str:
@@ -214,56 +73,197 @@ def _reason(path: str, error: OSError) -> str:
     return f"{error.strerror or error}{other}"
 
 
-def _annotate(
-    source: Source, pipeline: Pipeline, options: RunOptions, tally: Tally, progress: Progress
-) -> tuple[int | None, list[Path], list[str]]:
-    """Return how many frames the header promised, what was written, and what is wrong although it was."""
-    sinks = _open_sinks(source, pipeline, options)
-    try:
+def _way_out(error: OSError, tally: Tally) -> str:
+    if error.errno not in {errno.ENOSPC, errno.EDQUOT} or not tally.total:
+        return ""
+    return f"; {tally.total} frames are done: make space, then go on with --resume"
+
+
+class _Job:
+    """One source on its way through the pipeline."""
+
+    def __init__(self, path: str, pipeline: Pipeline, options: RunOptions) -> None:
+        self.path, self.name, self.pipeline, self.options = path, shown(path), pipeline, options
+        self.folder, self.stem = output_folder(path, options), output_stem(path)
+        self.journal_path = journal_path(path, options)
+        self.tally = Tally()
+        self._input: dict[str, Any] | None = None
+
+    @property
+    def input(self) -> dict[str, Any]:
+        """What tells this input from others."""
+        if self._input is None:
+            recursive = self.options.reading.recursive
+            images = images_in(Path(self.path), recursive=recursive) if os.path.isdir(self.path) else ()
+            self._input = fingerprint(self.path, images)
+        return self._input
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that decides what is found in a frame."""
+        config = {name: value for name, value in asdict(self.pipeline.config).items() if name not in _SPEED_ONLY}
+        reading = asdict(self.options.reading)
+        return {
+            "networks": self.pipeline.weights,
+            "config": config,
+            "reading": reading,
+            "explain": self.options.explain,
+        }
+
+    @property
+    def key(self) -> str:
+        """One word for input, settings and what is made of them; equal keys mean equal files of numbers."""
+        parts = {"journal": FORMAT, "input": self.input, "settings": self.settings}
+        return digest({**parts, "timeline": asdict(self.options.timeline)})
+
+    def done_before(self) -> SourceReport | None:
+        """Return the report of an earlier run if it has made all files that this one would make."""
+        if not (self.options.skip_done or self.options.resume) or is_live(self.path):
+            return None
+        if os.path.exists(self.journal_path):
+            return None
+        info = read_info(self.folder / f"{self.stem}{CocoSink.suffixes[-1]}")
+        if info is None or info.get("key") != self.key or not self._is_drawn(info):
+            return None
+        outputs = [self.folder / name for name in info["outputs"]]
+        if not all(output.exists() for output in outputs):
+            return None
+        return SourceReport(
+            source=self.name,
+            status="partial" if info["notes"] else "ok",
+            error=_noted(self.name, info["notes"]),
+            skipped=True,
+            frames=info["decoded_frames"],
+            frames_failed=info["lost_frames"],
+            header_frames=info["header_frames"],
+            people=info["people"],
+            refiner_runs=info["refiner_runs"],
+            outputs=tuple(map(str, outputs)),
+        )
+
+    def _is_drawn(self, info: dict[str, Any]) -> bool:
+        """Whether an earlier run has drawn what this one would draw."""
+        return not self.options.overlay or digest(info["drawing"]) == digest(asdict(self.options.drawing))
+
+    def run(self, progress: Progress, stop: Stop) -> SourceReport:
+        """Annotate the source."""
+        with open_source(self.path, self.options.reading) as source:
+            output = self._open_output(source, progress)
+            self.tally = output.tally
+            try:
+                self._annotate(source, output, stop)
+                notes, remarks = _notes(source, self.tally), source.remarks()
+                paths = self._finish(source, output, notes)
+            except BaseException:
+                output.abort()
+                raise
+        return SourceReport(
+            source=self.name,
+            status="partial" if notes else "ok",
+            error=_noted(self.name, notes),
+            header_frames=source.header_frames,
+            outputs=tuple(map(str, paths)),
+            remarks=remarks,
+            **self.tally.counts(),
+        )
+
+    def _open_output(self, source: Source, progress: Progress) -> Output:
+        options = self.options
+        if options.resume and source.is_live and os.path.exists(self.journal_path):
+            raise InputError(f"{self.name}: what was filmed does not come back; start over with --restart")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        overlays = (
+            [overlay_sink(self.folder, source, config=options.drawing, explain=options.explain)]
+            if options.overlay
+            else []
+        )
+        header = {"input": self.input, "settings": self.settings, "info": self._info(source)}
+        journal = Journal(self.journal_path, header, resume=options.resume)
+        return Output(journal, overlays, lambda: Timeline(options.timeline), options.explain, progress)
+
+    def _info(self, source: Source) -> dict[str, Any]:
+        return {
+            "description": "Poses found by posecli",
+            "version": __version__,
+            "source": Path(source.name).name,
+            "rotation": source.rotation,
+            **self.pipeline.provenance(),
+            "reading": asdict(self.options.reading),
+            "timeline": asdict(self.options.timeline),
+            "input": self.input,
+            "key": self.key,
+        }
+
+    def _annotate(self, source: Source, output: Output, stop: Stop) -> None:
+        batch = self.pipeline.config.batch_frames
         with ExitStack() as stack:
-            frames = stack.enter_context(Ahead(source, _AHEAD))
-            writer = stack.enter_context(Behind(sinks, _BEHIND))
-            for annotated in pipeline.run(frames):
-                writer.put(annotated)
-                tally.add(annotated)
-                progress(annotated)
+            frames = stack.enter_context(Ahead(source, _AHEAD, stop))
+            writer = stack.enter_context(Behind(output.write, _BEHIND))
+            items = _items(frames, output.journal, self.pipeline)
+            with suppress(Stopped) if source.is_live else nullcontext():  # stopping is how a camera ends
+                for number, item in enumerate(items, start=1):
+                    writer.put(item)
+                    if number % batch == 0 and stop():
+                        raise Stopped
         writer.check()
-        if not tally.frames:
-            raise InputError(f"{source.path}: not one frame could be decoded")
-        counts = {"decoded_frames": tally.frames, "header_frames": source.header_frames}
-        outputs = [path for sink in sinks for path in sink.finish(counts)]
-    except BaseException:
-        for sink in sinks:
-            sink.abort()
-        raise
-    return source.header_frames, outputs, _notes(source, tally)
+        if not self.tally.frames:
+            raise InputError(f"{source.name}: not one frame could be decoded")
+
+    def _finish(self, source: Source, output: Output, notes: list[str]) -> list[Path]:
+        options, tally = self.options, self.tally
+        drawn = output.finish_drawings()
+        names = [path.relative_to(self.folder).as_posix() for path in drawn]
+        names += [f"{self.stem}{suffix}" for suffix in CocoSink.suffixes]
+        counts = {
+            "decoded_frames": tally.frames,
+            "lost_frames": tally.frames_failed,
+            "header_frames": source.header_frames,
+            "people": tally.people,
+            "refiner_runs": tally.refiner_runs,
+        }
+        drawing = asdict(options.drawing) if options.overlay else None
+        info = {**self._info(source), **counts, "notes": notes, "drawing": drawing, "outputs": names}
+        written = output.finish_records([CocoSink(self.folder, self.stem, info, self.pipeline.config.merge)])
+        if options.keep_journal:
+            output.journal.end(counts)
+            output.journal.close()
+        else:
+            output.journal.discard()
+        return [*drawn, *written]
+
+
+def _items(frames: Iterator[Frame], journal: Journal, pipeline: Pipeline) -> Iterator[Annotated | Replayed]:
+    """Yield the frames: first those of an interrupted run, from the journal, then new ones, from the networks.
+
+    Networks go on at the start of the batch in which the run was interrupted. So each frame shares its batch with the
+    same others as in an uninterrupted run, and comes out the same to the last bit; what was finished of that batch is
+    taken from the journal all the same.
+    """
+    batch, finished, old = pipeline.config.batch_frames, journal.finished, journal.entries()
+    for frame, entry in zip(islice(frames, finished - finished % batch), old, strict=False):
+        yield _replayed(frame, entry, journal)
+    for annotated in pipeline.run(frames):
+        known = next(old, None)
+        yield annotated if known is None else _replayed(annotated.frame, known, journal)
+    if any(True for _ in old):
+        raise InputError(f"{journal.path}: has more frames than the source; start over with --restart")
+
+
+def _replayed(frame: Frame, entry: dict[str, Any], journal: Journal) -> Replayed:
+    if (entry["frame_index"], entry["pts"]) != (frame.index, frame.pts):
+        raise InputError(
+            f"{journal.path}: frame {frame.index} of the source is not what the journal says; start over with --restart"
+        )
+    return Replayed(frame, entry)
+
+
+def _noted(path: str, notes: Iterable[str]) -> str:
+    return str(InputError(f"{path}: {'; '.join(notes)}")) if notes else ""
 
 
 def _notes(source: Source, tally: Tally) -> list[str]:
     """Say what a file's header promised and its frames did not keep: no error is raised by a truncated file."""
     notes = []
     if tally.frames_failed:
-        notes.append(f"{tally.frames_failed} of {tally.frames + tally.frames_failed} frames could not be decoded")
+        notes.append(f"{tally.frames_failed} of {tally.total} frames could not be decoded")
     return [*notes, *source.notes()]
-
-
-def _open_sinks(source: Source, pipeline: Pipeline, options: RunOptions) -> list[Sink]:
-    options.directory.mkdir(parents=True, exist_ok=True)
-    info = {
-        "description": "Poses found by posecli",
-        "version": __version__,
-        "source": Path(source.name).name,
-        "rotation": source.rotation,
-        **pipeline.provenance(),
-    }
-    overlays = [overlay_sink(options.directory, source, explain=options.explain)] if options.overlay else []
-    # Last, because it opens a file; written to first, because its journal has to know of every finished frame.
-    coco = CocoSink(
-        options.directory,
-        source.stem,
-        info,
-        keep_journal=options.keep_journal,
-        explain=options.explain,
-        merge=pipeline.config.merge,
-    )
-    return [coco, *overlays]

@@ -8,7 +8,7 @@ import torch
 
 from posecli.config import MergeConfig
 from posecli.geometry.boxes import xywh_to_xyxy, xyxy_to_xywh
-from posecli.records import Annotated, Poses
+from posecli.records import Annotated, Frame, Poses, Rejection
 from posecli.skeleton import COCO_SKELETON, KEYPOINTS
 
 Entry = dict[str, Any]
@@ -107,7 +107,9 @@ def people_poses(people: list[Entry]) -> Poses:
     """Return what `people_entries` was made from, as far as rounding left it."""
     if not people:
         return Poses.empty()
-    flat = torch.tensor([person["keypoints"] for person in people]).reshape(len(people), -1, 3)  # (N, K, 3)
+    flat = torch.tensor([person["keypoints"] for person in people], dtype=torch.float32).reshape(
+        len(people), -1, 3
+    )  # (N, K, 3)
     raw = [person["raw_keypoints"] for person in people if "raw_keypoints" in person]
     return Poses(
         boxes=xywh_to_xyxy(torch.tensor([person["bbox"] for person in people], dtype=torch.float32)),
@@ -116,8 +118,22 @@ def people_poses(people: list[Entry]) -> Poses:
         scores=torch.tensor([person["score"] for person in people], dtype=torch.float32),
         origins=tuple(person["origin"] for person in people),
         track_ids=tuple(person["track_id"] for person in people if "track_id" in person),
-        raw_keypoints=torch.tensor(raw).reshape(len(raw), -1, 2) if raw else None,
+        raw_keypoints=torch.tensor(raw, dtype=torch.float32).reshape(len(raw), -1, 2) if raw else None,
     )
+
+
+def entry_annotated(entry: Entry, frame: Frame) -> Annotated:
+    """Return what an entry says of the frame that it was made of."""
+    rejections = (
+        Rejection(_corners(item["bbox"]), item["box_score"], item["reason"], item["num_keypoints"])
+        for item in entry.get("rejections", ())
+    )
+    return Annotated(frame, people_poses(entry["people"]), entry["refiner_runs"], tuple(rejections))
+
+
+def _corners(box_xywh: list[float]) -> tuple[float, float, float, float]:
+    left, top, width, height = box_xywh
+    return left, top, left + width, top + height
 
 
 def image_entry(entry: Entry, *, image_id: int) -> Entry:

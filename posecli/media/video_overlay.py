@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,6 +19,7 @@ from posecli.errors import InputError
 from posecli.media.companions import Companions
 from posecli.media.encoders import find_encoder
 from posecli.media.faces import Region, head_regions
+from posecli.media.files import part_path, put_in_place
 from posecli.media.overlay import draw
 from posecli.media.sources import VideoSource
 from posecli.records import Annotated
@@ -41,7 +41,7 @@ class VideoOverlay:
         self, directory: Path, source: VideoSource, *, config: OverlayConfig = _PLAIN, explain: bool = False
     ) -> None:
         self._path = directory / f"{source.stem}.overlay.mp4"
-        self._temporary = directory / f".{source.stem}.{os.getpid()}.overlay.mp4"
+        self._temporary = part_path(self._path)
         self._source, self._explain, self._config = source, explain, config
         self._encoder = find_encoder(self._config.overlay_codec)
         self._output: OutputContainer | None = None
@@ -125,7 +125,7 @@ class VideoOverlay:
                     self._companions.mux_until(float(packet.dts * packet.time_base))
                 self._output.mux(packet)
 
-    def finish(self, counts: object = None) -> list[Path]:
+    def finish(self) -> list[Path]:
         """Flush the encoder, bring the rest of the sound, and rename."""
         if self._output is None:
             return []
@@ -134,9 +134,7 @@ class VideoOverlay:
             if self._companions is not None:
                 self._companions.finish(self._end_s() if self._source.ends_early else float("inf"))
             self._close()
-        with self._temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        self._temporary.replace(self._path)
+        put_in_place(self._temporary, self._path)
         return [self._path]
 
     def _end_s(self) -> float:

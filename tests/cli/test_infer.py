@@ -17,6 +17,7 @@ from pycocotools.coco import COCO
 import clips
 from posecli import __version__
 from posecli.cli import main
+from posecli.config import PipelineConfig
 from posecli.media.journal import read_journal
 
 
@@ -234,8 +235,12 @@ def test_an_interrupt_leaves_the_journal(networks, tmp_path, sent, exit_code):
 
     assert process.returncode == exit_code, messages
     assert "Traceback" not in messages
-    assert names_in(tmp_path / "out") == ["long.jsonl"]
+    assert names_in(tmp_path / "out") == ["long.jsonl", "run.json"]
     entries = list(read_journal(journal)[1])
+    assert messages == f"interrupted: {len(entries)} frames are in {journal}; --resume goes on\n"
+    assert len(entries) % PipelineConfig.batch_frames == 0
+    (report,) = json.loads((tmp_path / "out/run.json").read_text())["sources"]
+    assert (report["status"], report["frames"]) == ("interrupted", len(entries))
     assert [entry["frame_index"] for entry in entries] == list(range(len(entries)))
     assert 0 < len(entries) < 4000
 
