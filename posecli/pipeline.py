@@ -156,9 +156,12 @@ def load_refiner(
     device: str = "auto",
     weights: dict[str, Path] | None = None,
     allow_random: bool = False,
-) -> Refiner:
-    """Load the refinement networks alone; see `load_pipeline`."""
-    return _refiner(config, _Loader(device, weights, allow_random=allow_random))
+) -> tuple[Refiner, tuple[str, ...]]:
+    """Load the refinement networks alone; see `load_pipeline`. Also return what there is to say, a line each."""
+    load = _Loader(device, weights, allow_random=allow_random)
+    refiner = _refiner(config, load)
+    warning = random_warning(load.used)
+    return refiner, (warning,) if warning else ()
 
 
 def load_pipeline(

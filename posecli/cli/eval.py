@@ -173,11 +173,13 @@ def _run(
     results: list[dict[str, Any]]
     with progress_bar("pictures", total=len(truth.images), quiet=quiet) as advance:
         if true_boxes:
-            refiner = load_refiner(config.refine, **loading)
+            refiner, notes = load_refiner(config.refine, **loading)
             report, results = evaluate_true_boxes(truth, images, refiner, batch=config.batch_crops, progress=advance)
         else:
             pipeline = load_pipeline(config, **loading)
             report, results = evaluate_pipeline(truth, images, pipeline, progress=advance)
+            notes = pipeline.notes()
     if save is not None:
         write_json_atomically(save, results)
-    return report, check_results(results, truth)
+    checked = check_results(results, truth)
+    return report, replace(checked, notes=(*notes, *checked.notes))

@@ -148,3 +148,40 @@ def test_results_that_cannot_be_saved_are_told_before_the_work(posecli, truth, t
 
     assert result.exit_code == 2
     assert_one_line(result.stderr)
+
+
+def test_the_users_boxes_feed_the_pipeline_by_image_id_and_unknown_pictures_are_counted(posecli, truth, tmp_path):
+    (tmp_path / "boxes.json").write_text(json.dumps([{"image_id": 1, "bbox": [4, 4, 24, 40], "score": 0.5}]))
+    arguments = ("--gt", truth, "--images", tmp_path / "pictures", "--boxes", tmp_path / "boxes.json", "--filter")
+
+    result = posecli("eval", *arguments, "--save", tmp_path / "results.json", "--json")
+
+    assert result.exit_code == 0, result.output
+    assert "boxes.json: does not know 1 of the frames; nobody is found on them" in result.stderr
+    assert json.loads(result.stdout)["refiner_runs_per_person"] == pytest.approx(1 / 3, abs=1e-3)
+    assert [pose["image_id"] for pose in json.loads((tmp_path / "results.json").read_text())] == [1]
+
+
+def test_bad_boxes_are_bad_input(posecli, truth, tmp_path):
+    (tmp_path / "boxes.json").write_text('[{"image_id": 1, "bbox": [4, 4, -24, 40]}]')
+    arguments = ("--gt", truth, "--images", tmp_path / "pictures", "--boxes", tmp_path / "boxes.json", "--filter")
+
+    result = posecli("eval", *arguments)
+
+    assert (result.exit_code, result.stdout) == (4, "")
+    assert "boxes.json: [0]: bbox has width -24" in result.stderr
+
+
+@pytest.mark.parametrize("mode", [(), ("--true-boxes",)])
+def test_random_weights_run_only_on_request_and_are_told(truth, tmp_path, mode):
+    network = ("--refiner", "prs-base", "--device", "cpu", "--detector-size", "64", "--max-people", "1")
+    arguments = ("--gt", truth, "--images", tmp_path / "pictures", "--json", *network, *mode)
+
+    refused = run(*arguments)
+    allowed = run(*arguments, "--allow-random-weights")
+
+    assert refused.exit_code == 5
+    assert "prs-base" in refused.stderr
+    assert allowed.exit_code == 0, allowed.output
+    assert "random weights (prs-base): these poses mean nothing" in allowed.stderr
+    assert any("random weights" in note for note in json.loads(allowed.stdout)["notes"])

@@ -1,5 +1,6 @@
 """Synthetic frames: heatmaps and fields are drawn from known people, boxes are given."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -289,6 +290,66 @@ def test_suppress_boxes_is_hard_nms_without_keypoints():
     assert candidates.box_scores.tolist() == pytest.approx([0.8, 0.1])
     assert reasons(candidates) == ["box_overlap"]
     assert (candidates.coarse_scores == 0).all()
+
+
+SIDE_BY_SIDE = [
+    torch.tensor([100.0, 40, 200, 240]),
+    torch.tensor([110.0, 40, 210, 240]),  # IoU with the first: 90 / 110
+    torch.tensor([120.0, 40, 220, 240]),  # with the second the same, with the first 80 / 120
+]
+
+
+def decayed(kind, iou):
+    return 1 - iou if kind == "soft_linear" else math.exp(-(iou**2) / 0.5)
+
+
+@pytest.mark.parametrize("kind", ["soft_linear", "soft_gaussian"])
+@pytest.mark.parametrize("way", ["suppress", "filter"])
+def test_soft_nms_lowers_the_scores_of_overlapping_boxes_and_their_turn(kind, way):
+    boxes = [*SIDE_BY_SIDE, torch.tensor([300.0, 40, 400, 240])]
+    proposals = frame([], boxes, [0.9, 0.8, 0.7, 0.6])
+    options = {"box_nms": kind, "confident_box_score": 0.5, "min_soft_score": 0.0, "same_box_iou": 1.0}
+
+    soft = suppress_boxes(proposals, FilterConfig(**options)) if way == "suppress" else run(proposals, **options)
+
+    # the third is less near to the best than the second, so it has its turn before it
+    third = 0.7 * decayed(kind, 80 / 120)
+    second = 0.8 * decayed(kind, 90 / 110) * decayed(kind, 90 / 110)
+    assert soft.box_scores.tolist() == pytest.approx([0.9, 0.6, third, second])
+    assert soft.boxes[:, 0].tolist() == [100, 300, 120, 110]
+    assert not soft.rejections
+
+
+@pytest.mark.parametrize("way", ["suppress", "filter"])
+def test_soft_nms_drops_what_sinks_too_low_with_the_detectors_score(way):
+    proposals = frame([], SIDE_BY_SIDE[:2], [0.9, 0.8])
+    config = FilterConfig(box_nms="soft_gaussian", min_soft_score=0.5)
+
+    soft = (
+        suppress_boxes(proposals, config)
+        if way == "suppress"
+        else filter_proposals(proposals, config, image_wh=IMAGE_WH)
+    )
+
+    assert soft.box_scores.tolist() == pytest.approx([0.9])
+    assert [(rejection.reason, rejection.box_score) for rejection in soft.rejections] == [
+        ("box_overlap", pytest.approx(0.8))
+    ]
+
+
+@pytest.mark.parametrize("kind", ["hard", "soft_linear", "soft_gaussian"])
+def test_boxes_with_one_pose_are_one_person_whatever_the_nms(kind):
+    keypoints = person(100, 40, 80, 200)
+    box = box_of(keypoints)
+
+    candidates = run(frame([keypoints], [box, box + 4], [0.9, 0.8]), box_nms=kind)
+
+    assert reasons(candidates) == ["same_pose"]
+
+
+def test_the_filter_wants_maps():
+    with pytest.raises(ValueError, match="coarse heatmaps"):
+        run(Proposals(torch.zeros(0, 4), torch.zeros(0)))
 
 
 def test_recovered_boxes_end_at_the_image():
