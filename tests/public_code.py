@@ -278,6 +278,43 @@ def pass_down_and_up(public, x, name, depth):
     return up + F.interpolate(residual(public, low, f"{name}.low3", width), scale_factor=2, mode="nearest")
 
 
+def hourglass52(public, images, *, channels, blocks, keypoints=17, head="head."):
+    """Source: mmpose models/backbones/hourglass.py with one stack, resnet.py `BasicBlock` and `ResLayer`."""
+    body, width = "backbone.", channels[0]
+    x = public.conv(images, f"{body}stem.0.conv", width // 2, 7, stride=2)
+    x = F.relu(public.norm(x, f"{body}stem.0.bn"))
+    x = basic_blocks(public, x, f"{body}stem.1", (width,), stride=2)
+    y = pass_down_and_up_52(public, x, f"{body}hourglass_modules.0", channels, blocks)
+    basic_blocks(public, x, f"{body}inters", (width,))  # there, but only more than one stack uses it
+    y = F.relu(public.norm(public.conv(y, f"{body}out_convs.0.conv", width, 3), f"{body}out_convs.0.bn"))
+    return [public.conv(y, f"{head}multi_final_layers.0", keypoints, 1, bias=True)]
+
+
+def basic_blocks(public, x, name, outputs, *, stride=1):
+    """One block for each of `outputs`, the first with the stride."""
+    for block, width in enumerate(outputs):
+        at, step = f"{name}.{block}", stride if block == 0 else 1
+        y = F.relu(public.norm(public.conv(x, f"{at}.conv1", width, 3, stride=step), f"{at}.bn1"))
+        y = public.norm(public.conv(y, f"{at}.conv2", width, 3), f"{at}.bn2")
+        if step > 1 or x.shape[1] != width:
+            x = public.norm(public.conv(x, f"{at}.downsample.0", width, 1, stride=step), f"{at}.downsample.1")
+        x = F.relu(y + x)
+    return x
+
+
+def pass_down_and_up_52(public, x, name, channels, blocks):
+    (here, below), count = channels[:2], blocks[0]
+    up = basic_blocks(public, x, f"{name}.up1", (here,) * count)
+    low = basic_blocks(public, x, f"{name}.low1", (below,) * count, stride=2)
+    inner = f"{name}.low2"
+    if len(channels) > 2:
+        low = pass_down_and_up_52(public, low, inner, channels[1:], blocks[1:])
+    else:
+        low = basic_blocks(public, low, inner, (below,) * blocks[1])
+    low = basic_blocks(public, low, f"{name}.low3", (*(below,) * (count - 1), here))
+    return up + F.interpolate(low, scale_factor=2, mode="nearest")
+
+
 def faster_rcnn(public, images):
     """Return the pyramid's levels of strides 4 to 64 and the proposals' raw scores and shifts on each.
 

@@ -99,6 +99,13 @@ _TABLE = (
     _mmpose("mspn-2", "mspn-2", "top_down/mspn/2xmspn50_coco_256x192-c8765a5c_20201123", 0.754),
     _mmpose("mspn-3", "mspn-3", "top_down/mspn/3xmspn50_coco_256x192-e348f18e_20201123", 0.758),
     _mmpose("mspn-4", "mspn-4", "top_down/mspn/4xmspn50_coco_256x192-7b837afb_20201123", 0.765),
+    _mmpose("hourglass-52", "hourglass-52", "top_down/hourglass/hourglass52_coco_256x256-4ec713ba_20200709", 0.726),
+    _mmpose(
+        "hourglass-52-384x384",
+        "hourglass-52-384x384",
+        "top_down/hourglass/hourglass52_coco_384x384-be91ba2b_20200812",
+        0.746,
+    ),
     Checkpoint(
         name="fasterrcnn-r50-fpn",
         network="fasterrcnn-r50-fpn",

@@ -139,13 +139,20 @@ def require_multiple(images: Tensor, multiple: int, *, network: str, at_least: i
 
 
 class Residual(nn.Module):
-    """Two dense 3x3 convolutions around a shortcut. Source: He et al., CVPR 2016, basic block."""
+    """Two dense 3x3 convolutions around a shortcut that is convolved where the shape changes.
 
-    def __init__(self, channels: int) -> None:
+    Source: He et al., CVPR 2016, basic block.
+    """
+
+    def __init__(self, inputs: int, outputs: int | None = None, *, stride: int = 1) -> None:
         super().__init__()
-        self.first = ConvBn(channels, channels)
-        self.second = ConvBn(channels, channels, activation=None)
+        outputs = outputs or inputs
+        self.first = ConvBn(inputs, outputs, stride=stride)
+        self.second = ConvBn(outputs, outputs, activation=None)
+        changes = stride > 1 or inputs != outputs
+        self.shortcut = ConvBn(inputs, outputs, 1, stride=stride, activation=None) if changes else None
 
-    def forward(self, x: Tensor) -> Tensor:  # (N, channels, H, W) -> same
+    def forward(self, x: Tensor) -> Tensor:  # (N, inputs, H, W) -> (N, outputs, H/stride, W/stride)
         """Add what the two convolutions find."""
-        return relu(x + self.second(self.first(x)), inplace=True)
+        shortcut = x if self.shortcut is None else self.shortcut(x)
+        return relu(shortcut + self.second(self.first(x)), inplace=True)

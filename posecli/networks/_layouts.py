@@ -231,6 +231,26 @@ def _faster_rcnn() -> tuple[Rule, ...]:
     )
 
 
+def _hourglass52() -> tuple[Rule, ...]:
+    parts = {"up1": "skip", "low1": "down", "low2": "inner", "low3": "up"}
+    blocks = {"conv1": "first.conv", "bn1": "first.bn", "conv2": "second.conv", "bn2": "second.bn"}
+    blocks |= {"downsample.0": "shortcut.conv", "downsample.1": "shortcut.bn"}
+
+    def way(match: re.Match[str]) -> str:
+        steps = ".".join(parts[step] for step in match["way"].split("."))
+        return f"hourglass.{steps}.{match['B']}.{blocks[match['part']]}.{match['T']}"
+
+    inside = rf"(?P<part>{'|'.join(map(re.escape, blocks))})\.(?P<T>\w+)"
+    module = rf"{_BODY}hourglass_modules\.0\."
+    return (
+        (rf"{_BODY}stem\.0\.(conv|bn)\.{_T}", r"stem.0.\1.\2"),
+        (rf"{_BODY}stem\.1\.0\.{inside}", lambda match: f"stem.1.{blocks[match['part']]}.{match['T']}"),
+        (rf"{module}(?P<way>(low2\.)*(up1|low1|low2|low3))\.(?P<B>\d)\.{inside}", way),
+        (rf"{_BODY}out_convs\.0\.(conv|bn)\.{_T}", r"mix.\1.\2"),
+        (rf"{_HEAD}multi_final_layers\.0\.{_T}", r"head.\1"),
+    )
+
+
 def _rgb(spec: ModelSpec) -> ModelSpec:
     """Show RGB, as mmpose does to every network. Source: `PoseDataPreprocessor` in its configurations."""
     return replace(spec, bgr=False, mean=IMAGENET_MEAN, std=IMAGENET_STD, margin=(1.25, 1.25))
@@ -268,6 +288,13 @@ LAYOUTS = (
         absent=r".*\.conv\.bias",  # under batch norms, where mmpose has none
     ),
     Layout("official", "hourglass-", "pre.0.conv.weight", _hourglass()),
+    Layout(
+        "mmpose",
+        "hourglass-52",
+        "backbone.hourglass_modules.0.up1.0.conv1.weight",
+        _hourglass52(),
+        dropped={r"backbone\.inters\..*": "a block between stacks, which a single stack does not use"},
+    ),
     Layout("torchvision", "fasterrcnn-r50-fpn", "backbone.body.conv1.weight", _faster_rcnn()),
 )
 FAMILIES = tuple(dict.fromkeys(layout.family for layout in LAYOUTS))  # of networks that public checkpoints fit

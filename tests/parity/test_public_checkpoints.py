@@ -15,6 +15,7 @@ from posecli.networks._foreign import fit, own_tensors, translate
 from posecli.networks._layouts import LAYOUTS
 from posecli.networks._weights import WeightsFile, fill
 from posecli.networks.hourglass import StackedHourglass
+from posecli.networks.hourglass52 import Hourglass52
 from posecli.networks.hrnet import HRNet
 from posecli.networks.simplebaseline import SimpleBaseline
 from public_code import MmposeMspn, Mspn, OldMmposeMspn, Public
@@ -113,6 +114,17 @@ def test_hourglasses_answer_as_their_code():
     expected = public_code.hourglass(public, images, stacks=2, width=16, keypoints=5)
 
     network = ours(StackedHourglass(2, width=16, keypoints=5), public, layout_of("hourglass-", "official"))
+
+    assert_same_answers(network, expected, images)
+
+
+@pytest.mark.parametrize("head", ["head.", "keypoint_head."])
+def test_hourglass52_answers_as_its_code(head):
+    public, images = Public(), torch.rand(1, 3, 32, 64)
+    size = {"channels": (16, 16, 24, 32), "blocks": (2, 2, 1, 3), "keypoints": 5}
+    expected = public_code.hourglass52(public, images, head=head, **size)
+
+    network = ours(Hourglass52(**size), public, layout_of("hourglass-52", "mmpose"))
 
     assert_same_answers(network, expected, images)
 

@@ -59,7 +59,8 @@ FIRST, ENDS = ends([*REFINERS, *PROPOSERS])
 
 
 def small_hw(spec):
-    return (128, 96) if spec.kind == "refiner" else (96, 128)
+    height, width = spec.input_hw
+    return (128, 128 * width // height) if spec.kind == "refiner" else (96, 128)
 
 
 def lively(network):
