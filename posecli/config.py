@@ -239,6 +239,7 @@ class OverlayConfig:
     blur_faces: bool = False
     thickness: float | None = None  # line width, pixels; None: by the sizes of the person and the picture
     labels: tuple[str, ...] = ()  # of OVERLAY_LABELS: track id, pose score, names of the keypoints
+    caption: str = ""  # one line on every picture, such as a warning
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""

@@ -29,6 +29,9 @@ class OnePersonPerFrame:
     error: BaseException = field(default_factory=lambda: ZeroDivisionError("bug"))
     batches: list = field(default_factory=list)
 
+    def notes(self):
+        return ()
+
     def provenance(self):
         return {"networks": self.weights, "config": asdict(self.config)}
 

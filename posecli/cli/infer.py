@@ -12,7 +12,7 @@ from posecli.cli._media_options import drawing_options, reading_options
 from posecli.cli._options import pipeline_options
 from posecli.cli._run_options import run_options, timeline_options
 from posecli.config import OverlayConfig, PipelineConfig, ReadConfig, RunOptions, TimelineConfig
-from posecli.errors import InputError, PartialError
+from posecli.errors import ConfigError, InputError, PartialError
 
 if TYPE_CHECKING:
     from posecli.engines.reports import SourceReport
@@ -55,9 +55,15 @@ def infer(
     from posecli.media.sources import expand_sources
     from posecli.pipeline import load_pipeline
 
-    options = replace(options, reading=reading, timeline=timeline, drawing=drawing)
+    options = replace(options, reading=reading, timeline=timeline)
     paths = plan(expand_sources(sources, recursive=reading.recursive), options)
     pipeline = load_pipeline(config, **loading)
+    if pipeline.boxes is not None and len(paths) > 1 and not pipeline.boxes.names_files:
+        raise ConfigError(
+            f"{pipeline.boxes.path}: names pictures by numbers, which say nothing about {len(paths)} sources; give one "
+            "source, or a file_name in each entry"
+        )
+    options = replace(options, drawing=replace(drawing, caption=pipeline.warning))
     kind = "none" if quiet else progress
     with StopSignals() as stop, watching(kind, len(paths), reading, as_json=as_json) as watcher:
         reports = annotate_all(paths, pipeline, options, watcher, stop)
@@ -65,7 +71,8 @@ def infer(
         click.echo(_interruption(reports, len(paths), options), err=True)
         click.get_current_context().exit(stop.exit_code)
     if kind != "json" and not quiet and any(report.frames for report in reports):
-        click.echo(_summary(reports, options.directory), err=True)
+        for line in (_summary(reports, options.directory), *pipeline.notes()):
+            click.echo(line, err=True)
     _judge(reports, options)
 
 

@@ -74,7 +74,7 @@ class _RunRecord:
 
     def __init__(self, paths: Sequence[str], pipeline: Pipeline, options: RunOptions) -> None:
         self.reports: list[SourceReport] = []
-        self._paths, self._path = paths, run_path(options)
+        self._paths, self._path, self._pipeline = paths, run_path(options), pipeline
         self._head: dict[str, Any] = {
             "posecli": __version__,
             **pipeline.provenance(),
@@ -95,6 +95,7 @@ class _RunRecord:
         """Write the file."""
         run = {
             **self._head,
+            "notes": list(self._pipeline.notes()),
             "seconds": round(time.monotonic() - self._started, 3),
             "sources": [report.as_dict() for report in self.reports],
             "not_started": [shown(path) for path in self._paths[len(self.reports) :]],

@@ -101,14 +101,10 @@ class _Job:
     @property
     def settings(self) -> dict[str, Any]:
         """All that decides what is found in a frame."""
-        config = {name: value for name, value in asdict(self.pipeline.config).items() if name not in _SPEED_ONLY}
+        record = self.pipeline.provenance()
+        config = {name: value for name, value in record["config"].items() if name not in _SPEED_ONLY}
         reading = asdict(self.options.reading)
-        return {
-            "networks": self.pipeline.weights,
-            "config": config,
-            "reading": reading,
-            "explain": self.options.explain,
-        }
+        return {**record, "config": config, "reading": reading, "explain": self.options.explain}
 
     @property
     def key(self) -> str:

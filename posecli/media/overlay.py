@@ -60,6 +60,8 @@ def draw(
         _draw_rejection(canvas, rejection)
     for index in reversed(range(len(poses))):  # the surest person on top
         _draw_person(canvas, poses, index, config)
+    if config.caption:
+        _write(canvas, config.caption, (0, 0), _WHITE)
     return canvas
 
 
