@@ -74,9 +74,17 @@ class UpUnit(nn.Module):
 class Stage(nn.Module):
     """One encoder and decoder; `hands_over` if another stage follows."""
 
-    def __init__(self, block: Callable[..., nn.Module], *, width: float, hands_over: bool, keypoints: int) -> None:
+    def __init__(
+        self,
+        block: Callable[..., nn.Module],
+        *,
+        blocks: Sequence[int],
+        width: float,
+        hands_over: bool,
+        keypoints: int,
+    ) -> None:
         super().__init__()
-        self.encoder = residual_stages(RESNET50, inputs=_STEM, width=width, block=block)
+        self.encoder = residual_stages(blocks, inputs=_STEM, width=width, block=block)
         self.decoder = nn.ModuleList(
             UpUnit(inputs, lowest=number == 0, hands_over=hands_over, keypoints=keypoints)
             for number, inputs in enumerate(reversed(ResNet.channels))
@@ -115,12 +123,22 @@ class MSPN(nn.Module):
         stages: int = 4,
         *,
         block: Callable[..., nn.Module] = Bottleneck,
+        blocks: Sequence[int] = RESNET50,
         width: float = 1.0,
         keypoints: int = NUM_KEYPOINTS,
     ) -> None:
+        """Build the network.
+
+        Args:
+            stages: encoders and decoders in a row.
+            block: makes a residual block, see `residual_stages`.
+            blocks: of an encoder's four levels.
+            width: times ResNet's width inside the blocks.
+            keypoints: heatmaps of an answer.
+        """
         super().__init__()
         self.stem = ConvBn(3, _STEM, 7, stride=2, bias=True)
-        build = partial(Stage, partial(block, bias=True), width=width, keypoints=keypoints)
+        build = partial(Stage, partial(block, bias=True), blocks=blocks, width=width, keypoints=keypoints)
         self.stages = nn.ModuleList(build(hands_over=number < stages - 1) for number in range(stages))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
