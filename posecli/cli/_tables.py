@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from posecli.evaluation import Breakdown, CocoScores, Comparison, EvalReport
+    from posecli.evaluation import Breakdown, Comparison, EvalReport
     from posecli.evaluation.breakdown import Group
 
 _SCORE_HEADINGS = (".50:.95", ".50", ".75", "medium", "large")
@@ -21,7 +21,7 @@ def scores_table(report: EvalReport, title: str | None = None) -> Table:
     """Show COCO's ten numbers and what they are about; `report.notes` are left to the caller's stderr."""
     table = _table("OKS", *_SCORE_HEADINGS, caption="\n".join(_caption(report)))
     table.title = Text(title) if title else None  # a file name may look like markup
-    for name, values in _ten_numbers(report.scores).items():
+    for name, values in report.scores.rows().items():
         table.add_row(name, *map(_shown, values))
     return table
 
@@ -75,13 +75,6 @@ def _shown(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 
-def _ten_numbers(scores: CocoScores) -> dict[str, tuple[float | None, ...]]:
-    return {
-        "AP": (scores.ap, scores.ap50, scores.ap75, scores.ap_medium, scores.ap_large),
-        "AR": (scores.ar, scores.ar50, scores.ar75, scores.ar_medium, scores.ar_large),
-    }
-
-
 def _caption(report: EvalReport) -> list[str]:
     scores = report.scores
     lines = [f"{scores.num_results} poses, {scores.num_people} labelled people, {scores.num_images} images"]
@@ -114,7 +107,7 @@ def _visibility_table(breakdown: Breakdown) -> Table:
     table = _table("keypoints", *headings)
     for name, scores in (("visible", breakdown.visible), ("hidden", breakdown.hidden)):
         if scores:
-            table.add_row(name, *(_shown(value) for values in _ten_numbers(scores).values() for value in values[:3]))
+            table.add_row(name, *(_shown(value) for values in scores.rows().values() for value in values[:3]))
     return table
 
 

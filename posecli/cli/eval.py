@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -14,6 +14,8 @@ from posecli.config import PipelineConfig
 from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from posecli.evaluation import Comparison, EvalReport, GroundTruth, Results, Scored
 
 _FORMATS = ("auto", "coco", "ochuman", "crowdpose", "aic", "mpii")
@@ -25,10 +27,26 @@ class _Wishes:
     """What to do with scores."""
 
     num_resamples: int
-    with_breakdown: bool  # compute it
-    show_breakdown: bool  # and print it
+    show_breakdown: bool
     as_json_line: bool
+    report: Path | None
+    plots: Path | None
+    pictures: Path | None  # for the worst cases
     quiet: bool
+
+    @property
+    def with_breakdown(self) -> bool:
+        """Say whether the breakdowns are needed at all."""
+        return self.show_breakdown or self.as_json_line or self.report is not None or self.plots is not None
+
+
+class _Scored(NamedTuple):
+    """What is known of one results list."""
+
+    name: str
+    scored: Scored
+    samples: np.ndarray | None  # of the resampled images
+    report: EvalReport
 
 
 @click.command("eval")
@@ -51,6 +69,14 @@ class _Wishes:
 @click.option("--save", type=click.Path(path_type=Path), help="Write the networks' results here, as COCO results.")
 @click.option("--breakdown", is_flag=True, help="Also print scores by keypoint, size, crowding, kind of error, ...")
 @click.option(
+    "--report",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a page with tables, charts and, with --images, the worst cases into this folder.",
+)
+@click.option(
+    "--plots", type=click.Path(path_type=Path, file_okay=False), help="Write the charts as PNG into this folder."
+)
+@click.option(
     "--resamples",
     type=click.IntRange(0),
     default=1000,
@@ -68,6 +94,8 @@ def evaluate(
     true_boxes: bool,
     save: Path | None,
     breakdown: bool,
+    report: Path | None,
+    plots: Path | None,
     resamples: int,
     as_json_line: bool,
     quiet: bool,
@@ -77,57 +105,71 @@ def evaluate(
     """Score poses against ground truth: --pred FILE, or the networks over --images DIR."""
     from posecli.evaluation import load_ground_truth, load_results_lists
 
-    _check_usage(images, pred, true_boxes=true_boxes, save=save)
     wishes = _Wishes(
         num_resamples=resamples,
-        with_breakdown=breakdown or as_json_line,
         show_breakdown=breakdown,
         as_json_line=as_json_line,
+        report=report,
+        plots=plots,
+        pictures=images,
         quiet=quiet,
     )
+    _check_usage(wishes, pred, true_boxes=true_boxes, save=save)
     truth = load_ground_truth(gt, gt_format)
     if pred:
         truth, lists = load_results_lists(pred, truth)
         _tell(truth.notes, wishes)
-        reports = [_examine(truth, results, wishes) for results in lists]
+        done = [_examine(truth, results, wishes, str(path)) for path, results in zip(pred, lists, strict=True)]
     elif images is not None:
         truth = truth.in_coco_order()
         _tell(truth.notes, wishes)
         run, results = _run(truth, images, config, loading, true_boxes=true_boxes, save=save, quiet=quiet)
-        scored, report = _examine(truth, results, wishes)
-        reports = [(scored, replace(report, refiner_runs=run.refiner_runs, boxes=run.boxes))]
+        only = _examine(truth, results, wishes, _network_names(config, true_boxes=true_boxes))
+        report_of_run = replace(only.report, refiner_runs=run.refiner_runs, boxes=run.boxes)
+        done = [only._replace(report=report_of_run)]
     else:
         raise ConfigError("eval wants --pred FILE, or --images DIR to run the networks on")
-    names = [f"{letter}: {path}" for letter, path in zip("ab", pred, strict=False)] if len(pred) > 1 else [None]
-    named = list(zip(names, (report for _, report in reports), strict=True))
-    _print(named, _compared([scored for scored, _ in reports], wishes), wishes)
+    comparison = _compared(done)
+    _publish(done, comparison, wishes)
+    _print(done, comparison, wishes)
 
 
-def _check_usage(images: Path | None, pred: Sequence[Path], *, true_boxes: bool, save: Path | None) -> None:
-    if pred and (images is not None or true_boxes or save is not None):
-        raise ConfigError("--pred scores a file; --images, --true-boxes and --save run the networks: choose one")
+def _check_usage(wishes: _Wishes, pred: Sequence[Path], *, true_boxes: bool, save: Path | None) -> None:
+    runs_networks = true_boxes or save is not None or (wishes.pictures is not None and wishes.report is None)
+    if pred and runs_networks:
+        raise ConfigError(
+            "--pred scores a file; --images, --true-boxes and --save run the networks: choose one, or add --report DIR "
+            "to see the worst cases on the pictures of --images"
+        )
     if len(pred) > _MOST_PREDICTIONS:
         raise ConfigError(f"--pred is given {len(pred)} times; one file is scored, two are compared")
     if save is not None and not save.parent.is_dir():
         raise ConfigError(f"{save}: there is no folder {save.parent} to write to")
 
 
-def _examine(truth: GroundTruth, results: Results, wishes: _Wishes) -> tuple[Scored, EvalReport]:
-    from posecli.evaluation import examine, pack, score
+def _network_names(config: PipelineConfig, *, true_boxes: bool) -> str:
+    return f"{'true boxes' if true_boxes else config.detect.detector} and {config.refine.refiner}"
+
+
+def _examine(truth: GroundTruth, results: Results, wishes: _Wishes, name: str) -> _Scored:
+    from posecli.evaluation import examine, pack, resample, score
 
     scored = score(pack(truth, results))
-    report = examine(scored, results, num_resamples=wishes.num_resamples, with_breakdown=wishes.with_breakdown)
+    samples = resample(scored, wishes.num_resamples) if wishes.num_resamples else None
+    report = examine(scored, results, samples=samples, with_breakdown=wishes.with_breakdown)
     _tell(report.notes, wishes)
-    return scored, report
+    return _Scored(name, scored, samples, report)
 
 
-def _compared(scored: Sequence[Scored], wishes: _Wishes) -> Comparison | None:
-    from posecli.evaluation import compare, resample
+def _compared(done: Sequence[_Scored]) -> Comparison | None:
+    from posecli.evaluation import compare
 
-    if len(scored) < _MOST_PREDICTIONS or not wishes.num_resamples:
+    if len(done) < _MOST_PREDICTIONS:
         return None
-    a, b = scored
-    return compare(a, b, resample(a, wishes.num_resamples), resample(b, wishes.num_resamples))
+    a, b = done
+    if a.samples is None or b.samples is None:
+        return None
+    return compare(a.scored, b.scored, a.samples, b.samples)
 
 
 def _tell(notes: Sequence[str], wishes: _Wishes) -> None:
@@ -136,19 +178,45 @@ def _tell(notes: Sequence[str], wishes: _Wishes) -> None:
             click.echo(note, err=True)
 
 
-def _print(reports: Sequence[tuple[str | None, EvalReport]], comparison: Comparison | None, wishes: _Wishes) -> None:
+def _publish(done: Sequence[_Scored], comparison: Comparison | None, wishes: _Wishes) -> None:
+    """Write the page and the charts of the last results list."""
+    from posecli.evaluation.charts import charts
+    from posecli.evaluation.gallery import cut_out
+    from posecli.evaluation.page import page
+    from posecli.evaluation.publish import write_page, write_plots
+
+    name, scored, _, report = done[-1]
+    if report.breakdown is None:
+        return
+    drawn = list(charts(scored, report.breakdown))
+    if wishes.plots is not None:
+        write_plots(wishes.plots, drawn)
+        _tell([f"{len(drawn)} charts in {wishes.plots}"], wishes)
+    if wishes.report is not None:
+        html = page(
+            report,
+            drawn,
+            truth_name=scored.packed.truth.name,
+            results_name=name,
+            compared=(done[0].name, comparison) if comparison else None,
+            gallery=None if wishes.pictures is None else list(cut_out(scored, wishes.pictures)),
+        )
+        _tell([f"report: {write_page(wishes.report, html)}"], wishes)
+
+
+def _print(done: Sequence[_Scored], comparison: Comparison | None, wishes: _Wishes) -> None:
     from rich.console import Console
 
     from posecli.cli._tables import as_json, breakdown_tables, comparison_table, scores_table
 
     if wishes.as_json_line:
-        click.echo(as_json([report for _, report in reports], comparison))
+        click.echo(as_json([item.report for item in done], comparison))
         return
     console = Console()
-    for name, report in reports:
-        console.print(scores_table(report, name))
-        if wishes.show_breakdown and report.breakdown:
-            for table in breakdown_tables(report.breakdown):
+    for letter, item in zip("ab", done, strict=False):
+        console.print(scores_table(item.report, f"{letter}: {item.name}" if len(done) > 1 else None))
+        if wishes.show_breakdown and item.report.breakdown:
+            for table in breakdown_tables(item.report.breakdown):
                 console.print(table)
     if comparison:
         console.print(comparison_table(comparison))

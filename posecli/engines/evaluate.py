@@ -22,6 +22,7 @@ from posecli.evaluation import (
     check_results,
     keypoint_scores,
 )
+from posecli.evaluation.pictures import picture_path
 from posecli.media.sources import read_image
 from posecli.networks import ModelSpec, fuse_batch_norm
 from posecli.pipeline import Pipeline
@@ -32,14 +33,6 @@ from posecli.stages.refine import Refiner
 Progress = Callable[[int], None]  # gets the number of pictures just finished
 
 
-def _picture_path(folder: Path, file_name: str) -> Path:
-    """Return where a picture lies; a ground truth may not point out of the folder, but may name subfolders."""
-    path = folder / file_name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise InputError(f"{file_name!r}: the ground truth names a picture outside of {folder}")
-    return path
-
-
 def picture_frames(truth: GroundTruth, folder: Path) -> Iterator[tuple[int, Frame]]:
     """Yield the image id and the picture of every image of the ground truth.
 
@@ -47,7 +40,7 @@ def picture_frames(truth: GroundTruth, folder: Path) -> Iterator[tuple[int, Fram
         InputError: a picture is missing, unreadable, or of another size than the ground truth says.
     """
     for index, image in enumerate(truth.images):
-        path = _picture_path(folder, image["file_name"])
+        path = picture_path(folder, image)
         picture = read_image(path)
         height, width = picture.shape[:2]
         if (image.get("width", width), image.get("height", height)) != (width, height):

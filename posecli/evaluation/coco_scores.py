@@ -44,6 +44,13 @@ class CocoScores:
     num_people: int  # annotated with keypoints
     num_results: int  # poses
 
+    def rows(self) -> dict[str, tuple[float | None, ...]]:
+        """Return AP and AR, each over all OKS, at .50, at .75, of medium and of large people."""
+        return {
+            "AP": (self.ap, self.ap50, self.ap75, self.ap_medium, self.ap_large),
+            "AR": (self.ar, self.ar50, self.ar75, self.ar_medium, self.ar_large),
+        }
+
     def as_dict(self) -> Record:
         """Return the numbers under COCO's names."""
         return {COCO_NAMES.get(name, name): value for name, value in asdict(self).items()}

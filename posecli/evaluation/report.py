@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
-from posecli.evaluation.bootstrap import Interval, intervals, resample
+import numpy as np
+
+from posecli.evaluation.bootstrap import Interval, intervals
 from posecli.evaluation.breakdown import Breakdown, breakdown
 from posecli.evaluation.coco_scores import COCO_NAMES, BoxScores, CocoScores, Scored, coco_scores
 from posecli.evaluation.results import Results
@@ -60,19 +62,21 @@ def rounded(value: object) -> object:
     return value
 
 
-def examine(scored: Scored, results: Results, *, num_resamples: int = 0, with_breakdown: bool = False) -> EvalReport:
+def examine(
+    scored: Scored, results: Results, *, samples: np.ndarray | None = None, with_breakdown: bool = False
+) -> EvalReport:
     """Return COCO's numbers of matched poses, and what else is asked for.
 
     Args:
         scored: `results` matched with their ground truth.
         results: for the count of poses and the notes.
-        num_resamples: of the images, for 95% intervals; 0: no intervals.
+        samples: from `resample`, for 95% intervals; default: no intervals.
         with_breakdown: compute all breakdowns.
     """
     return EvalReport(
         scores=coco_scores(scored, num_results=len(results.poses)),
         num_annotated=scored.packed.truth.num_annotated,
-        intervals=intervals(resample(scored, num_resamples)) if num_resamples else {},
+        intervals={} if samples is None else intervals(samples),
         breakdown=breakdown(scored) if with_breakdown else None,
         notes=results.notes,
     )

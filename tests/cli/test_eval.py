@@ -52,7 +52,7 @@ def perfect(tmp_path, truth):
 
 
 def run(*arguments):
-    return CliRunner().invoke(main, ["eval", *map(str, arguments)])
+    return CliRunner().invoke(main, ["eval", "--resamples", "20", *map(str, arguments)])
 
 
 def assert_one_line(text):
@@ -185,3 +185,80 @@ def test_random_weights_run_only_on_request_and_are_told(truth, tmp_path, mode):
     assert allowed.exit_code == 0, allowed.output
     assert "random weights (prs-base): these poses mean nothing" in allowed.stderr
     assert any("random weights" in note for note in json.loads(allowed.stdout)["notes"])
+
+
+def test_two_results_are_compared(truth, perfect, tmp_path):
+    moved = json.loads(perfect.read_text())
+    for pose in moved:
+        pose["keypoints"] = [value + 2 for value in pose["keypoints"]]
+    (tmp_path / "moved.json").write_text(json.dumps(moved))
+
+    values = json.loads(run("--gt", truth, "--pred", tmp_path / "moved.json", "--pred", perfect, "--json").stdout)
+
+    assert values["a"]["AP"] < values["b"]["AP"] == 1
+    assert values["comparison"]["verdict"] == "b is better"
+    assert "b is better" in run("--gt", truth, "--pred", tmp_path / "moved.json", "--pred", perfect).stdout
+    once = run("--gt", truth, "--pred", perfect, "--pred", perfect, "--resamples", "0", "--json")
+    assert json.loads(once.stdout)["comparison"] is None
+
+
+def test_breakdowns_are_in_the_json_and_printed_when_asked_for(truth, perfect):
+    values = json.loads(run("--gt", truth, "--pred", perfect, "--json").stdout)
+    short, long = run("--gt", truth, "--pred", perfect), run("--gt", truth, "--pred", perfect, "--breakdown")
+
+    assert values["breakdown"]["by_keypoint"][0]["name"] == "nose"
+    assert values["intervals"]["AP"] == [1.0, 1.0]
+    assert ("left ankle" in short.stdout, "left ankle" in long.stdout) == (False, True)
+
+
+def test_a_report_and_plots_are_written(truth, perfect, tmp_path):
+    out = ("--report", tmp_path / "report", "--plots", tmp_path / "plots")
+
+    bare = run("--gt", truth, "--pred", perfect, *out)
+    without_pictures = (tmp_path / "report/report.html").read_text()
+    drawn = run("--gt", truth, "--pred", perfect, "--images", tmp_path / "pictures", *out)
+
+    assert (bare.exit_code, drawn.exit_code) == (0, 0), drawn.output
+    assert "No pictures were given" in without_pictures
+    assert (tmp_path / "report/report.html").read_text().count("data:image/jpeg") == 2 * 3  # the least good of 3 people
+    assert {path.name for path in (tmp_path / "plots").iterdir()} >= {"precision_recall.png", "reliability.png"}
+    assert str(tmp_path / "report/report.html") in drawn.stderr
+
+
+def test_a_report_of_the_networks_names_them(posecli, truth, tmp_path):
+    pictures, report = tmp_path / "pictures", tmp_path / "report"
+
+    result = posecli("eval", "--gt", truth, "--images", pictures, "--report", report, "--resamples", "5")
+
+    assert result.exit_code == 0, result.output
+    html = (report / "report.html").read_text()
+    assert "detposenet-tiny and prs-tiny" in html
+    assert "runs per person" in html
+
+
+def test_a_ground_truth_of_another_data_set_is_scored_on_the_keypoints_it_shares(truth, perfect, tmp_path):
+    dataset = json.loads(truth.read_text())
+    order = [5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 0, 0]  # CrowdPose's, with a nose for head and neck
+    for annotation in dataset["annotations"]:
+        flat = annotation["keypoints"]
+        annotation.update(keypoints=[value for k in order for value in flat[3 * k : 3 * k + 3]], num_keypoints=14)
+    for image in dataset["images"]:
+        image["crowdIndex"] = 0.5
+    del dataset["categories"]
+    truth.write_text(json.dumps(dataset))
+
+    done = run("--gt", truth, "--pred", perfect, "--json")
+    forced = run("--gt", truth, "--gt-format", "coco", "--pred", perfect)
+
+    assert json.loads(done.stdout)["AP"] == 1
+    assert json.loads(done.stdout)["breakdown"]["by_crowd_index"][0]["name"] == "medium"
+    assert "scored on the 12 keypoints that COCO has, too, without head, neck" in done.stderr
+    assert (forced.exit_code, forced.stdout) == (4, "")
+    assert "42 numbers, wanted 51" in forced.stderr
+
+
+def test_three_predictions_are_one_too_many(truth, perfect):
+    result = run("--gt", truth, "--pred", perfect, "--pred", perfect, "--pred", perfect)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--pred is given 3 times" in result.stderr

@@ -19,6 +19,7 @@ from posecli.evaluation import (
     check_results,
     examine,
     pack,
+    resample,
     score,
 )
 
@@ -44,7 +45,8 @@ def full_report():
     dataset["images"].append({"id": 99})  # nobody is on it
     truth = check_ground_truth(dataset, name="gt.json")
     results = check_results(make_results(dataset, noise=0.05), truth)
-    return examine(score(pack(truth, results)), results, num_resamples=20, with_breakdown=True)
+    scored = score(pack(truth, results))
+    return examine(scored, results, samples=resample(scored, 20), with_breakdown=True)
 
 
 def printed(*tables):
