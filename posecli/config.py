@@ -252,6 +252,9 @@ class OverlayConfig:
                 raise ConfigError(f"labels must be none or some of {', '.join(OVERLAY_LABELS)}, got {label!r}")
 
 
+TABLE_FORMATS = ("jsonl", "csv", "parquet")
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
     """What is written where, and which sources are left out."""
@@ -260,6 +263,8 @@ class RunOptions:
     keep_tree: bool = False  # each source's folders again below `directory`
     overlay: bool = True
     explain: bool = False  # write and draw rejected proposals with their reasons
+    formats: tuple[str, ...] = ()  # of TABLE_FORMATS, beside COCO
+    to_stdout: bool = False  # JSON lines there, and no files
     keep_journal: bool = False
     resume: bool = False  # go on with the journals of an interrupted run
     restart: bool = False  # start over where an interrupted run left a journal
@@ -274,6 +279,11 @@ class RunOptions:
         """Refuse what cannot work."""
         if self.resume and self.restart:
             raise ConfigError("--resume goes on and --restart starts over; choose one")
+        for name in self.formats:
+            if name not in TABLE_FORMATS:
+                raise ConfigError(f"format must be some of {', '.join(TABLE_FORMATS)}, got {name!r}")
+        if self.to_stdout and (self.formats or self.keep_journal or self.resume or self.skip_done):
+            raise ConfigError("-o - writes no files: no --format, --keep-journal, --resume or --skip-done with it")
         if self.shard is not None and not 1 <= self.shard[0] <= self.shard[1]:
             raise ConfigError(f"shard must be i/n with i from 1 to n, got {self.shard[0]}/{self.shard[1]}")
 

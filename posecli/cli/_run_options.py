@@ -19,6 +19,11 @@ def _shard(context: click.Context, parameter: click.Parameter, value: str | None
     return int(index), int(count)  # RunOptions checks them
 
 
+def _formats(context: click.Context, parameter: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    names = dict.fromkeys(part.strip() for value in values for part in value.split(",") if part.strip())
+    return tuple(name for name in names if name != "coco")  # those are always written
+
+
 run_options = collect(
     "options",
     RunOptions,
@@ -29,7 +34,15 @@ run_options = collect(
         type=click.Path(path_type=Path),
         default=RunOptions.directory,
         show_default=True,
-        help="Output folder.",
+        help="Output folder; - writes no files, but a line of JSON a frame to stdout.",
+    ),
+    click.option(
+        "--format",
+        "formats",
+        multiple=True,
+        callback=_formats,
+        metavar="NAMES",
+        help="Also write jsonl, csv or parquet; several with commas between. COCO files are always there.",
     ),
     click.option("--keep-tree", is_flag=True, help="Keep the sources' folders below the output folder."),
     click.option("--overlay/--no-overlay", default=True, help="Draw the skeletons.  [default: overlay]"),

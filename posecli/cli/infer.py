@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,10 +53,15 @@ def infer(
     from posecli.cli._watchers import watching
     from posecli.engines.batch import annotate_all
     from posecli.engines.layout import plan
+    from posecli.media.encoders import find_encoder
     from posecli.media.sources import expand_sources
+    from posecli.media.tables import check_formats
     from posecli.pipeline import load_pipeline
 
-    options = replace(options, reading=reading, timeline=timeline)
+    options = _to_stdout(replace(options, reading=reading, timeline=timeline), as_json=as_json)
+    check_formats(options.formats)
+    if options.overlay:
+        find_encoder(drawing.overlay_codec)
     paths = plan(expand_sources(sources, recursive=reading.recursive), options)
     pipeline = load_pipeline(config, **loading)
     if pipeline.boxes is not None and len(paths) > 1 and not pipeline.boxes.names_files:
@@ -74,6 +80,16 @@ def infer(
         for line in (_summary(reports, options.directory), *pipeline.notes()):
             click.echo(line, err=True)
     _judge(reports, options)
+
+
+def _to_stdout(options: RunOptions, *, as_json: bool) -> RunOptions:
+    """Return what `-o -` means: no files but a journal, which is gone in the end."""
+    if str(options.directory) != "-":
+        return options
+    if as_json:
+        raise ConfigError("-o - has stdout for the frames; leave out --json")
+    folder = click.get_current_context().with_resource(TemporaryDirectory(prefix="posecli-"))
+    return replace(options, directory=Path(folder), overlay=False, to_stdout=True)
 
 
 def _interruption(reports: list[SourceReport], num_sources: int, options: RunOptions) -> str:

@@ -24,8 +24,10 @@ from posecli.media.coco_sink import CocoSink, read_info
 from posecli.media.fingerprint import digest, fingerprint
 from posecli.media.journal import FORMAT, Journal
 from posecli.media.locations import is_live, output_stem, shown
-from posecli.media.sinks import overlay_sink
+from posecli.media.overlay import Drawer
+from posecli.media.sinks import RecordSink, Sink, overlay_sink
 from posecli.media.sources import Source, open_source
+from posecli.media.tables import StdoutSink, table_sinks
 from posecli.pipeline import Pipeline
 from posecli.records import Annotated, Frame
 
@@ -59,7 +61,7 @@ def annotate_source(
     except Stopped:
         error = f"{job.name}: interrupted; {job.tally.total} frames are done, --resume goes on"
         return SourceReport(source=job.name, status="interrupted", error=error, **job.tally.counts())
-    except DeviceError:
+    except (DeviceError, BrokenPipeError):
         raise  # the next source would meet the same
     except PosecliError as error:
         return SourceReport(source=job.name, status="failed", error=str(error), **job.tally.counts())
@@ -122,7 +124,8 @@ class _Job:
         if info is None or info.get("key") != self.key or not self._is_drawn(info):
             return None
         outputs = [self.folder / name for name in info["outputs"]]
-        if not all(output.exists() for output in outputs):
+        tables = {f"{self.stem}{suffix}" for kind in table_sinks(self.options.formats) for suffix in kind.suffixes}
+        if not tables <= set(info["outputs"]) or not all(output.exists() for output in outputs):
             return None
         return SourceReport(
             source=self.name,
@@ -168,14 +171,14 @@ class _Job:
         if options.resume and source.is_live and os.path.exists(self.journal_path):
             raise InputError(f"{self.name}: what was filmed does not come back; start over with --restart")
         self.folder.mkdir(parents=True, exist_ok=True)
-        overlays = (
-            [overlay_sink(self.folder, source, config=options.drawing, explain=options.explain)]
-            if options.overlay
-            else []
-        )
+        drawings: list[Sink] = [StdoutSink(self.name)] if options.to_stdout else []
+        if options.overlay:
+            min_score = self.pipeline.config.merge.min_labelled_score
+            drawer = Drawer(config=options.drawing, min_score=min_score, explain=options.explain)
+            drawings.append(overlay_sink(self.folder, source, drawer))
         header = {"input": self.input, "settings": self.settings, "info": self._info(source)}
         journal = Journal(self.journal_path, header, resume=options.resume)
-        return Output(journal, overlays, lambda: Timeline(options.timeline), options.explain, progress)
+        return Output(journal, drawings, lambda: Timeline(options.timeline), options.explain, progress)
 
     def _info(self, source: Source) -> dict[str, Any]:
         return {
@@ -209,7 +212,8 @@ class _Job:
         options, tally = self.options, self.tally
         drawn = output.finish_drawings()
         names = [path.relative_to(self.folder).as_posix() for path in drawn]
-        names += [f"{self.stem}{suffix}" for suffix in CocoSink.suffixes]
+        kinds: list[type[RecordSink]] = [] if options.to_stdout else [*table_sinks(options.formats), CocoSink]
+        names += [f"{self.stem}{suffix}" for kind in kinds for suffix in kind.suffixes]
         counts = {
             "decoded_frames": tally.frames,
             "lost_frames": tally.frames_failed,
@@ -219,7 +223,9 @@ class _Job:
         }
         drawing = asdict(options.drawing) if options.overlay else None
         info = {**self._info(source), **counts, "notes": notes, "drawing": drawing, "outputs": names}
-        written = output.finish_records([CocoSink(self.folder, self.stem, info, self.pipeline.config.merge)])
+        written = output.finish_records(
+            [kind(self.folder, self.stem, info, self.pipeline.config.merge) for kind in kinds]
+        )
         if options.keep_journal:
             output.journal.end(counts)
             output.journal.close()

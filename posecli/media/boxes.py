@@ -139,7 +139,7 @@ def _of_dataset(dataset: Record, name: str) -> dict[Key, list[list[float]]]:
             twice = f"id {image_id}" if image_id in of_image else f"{key[0]} {shown(key[1])}"
             raise InputError(f"{where}: {twice} is there twice; every image needs its own")
         of_image[image_id] = boxes[key] = []
-    person = _person_category(dataset, name)
+    person = person_category(dataset, name)
     for index, value in enumerate(dataset["annotations"]):
         where = f"{name}: annotations[{index}]"
         record = checked_object(value, where)
@@ -151,7 +151,7 @@ def _of_dataset(dataset: Record, name: str) -> dict[Key, list[list[float]]]:
     return boxes
 
 
-def _person_category(dataset: Record, name: str) -> int:
+def person_category(dataset: Record, name: str) -> int:
     """Return the id of the category called person, or of the only one; 1 where there are none."""
     values = dataset.get("categories") or []
     if not isinstance(values, list):

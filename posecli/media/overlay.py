@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from posecli.config import OverlayConfig
+from posecli.config import MergeConfig, OverlayConfig
 from posecli.media.faces import Region, head_regions, hide
-from posecli.records import Poses, Rejection
+from posecli.records import Annotated, Poses, Rejection
 from posecli.skeleton import EDGES, KEYPOINTS
 
 Colour = tuple[int, int, int]
 
 _LEFT, _RIGHT, _MIDDLE = (255, 138, 0), (0, 164, 255), (92, 214, 92)  # RGB; told apart by colour-blind people too
 _GREY, _DARK, _WHITE = (190, 190, 190), (20, 20, 20), (255, 255, 255)
-_MIN_SCORE = 0.1  # keypoints below are not drawn
-_SURE_SCORE = 0.6  # drawn at full strength from here on
+_SURE_SCORE = 0.8  # drawn at full strength from here on
 _FAINTEST = 0.3  # opacity of what is just not left out
 _FAR = 1 << 15  # pixels, outside of any picture; larger numbers would overflow OpenCV's
 _SHIFT = 3  # fractional bits of OpenCV's fixed-point coordinates
@@ -41,6 +41,7 @@ def draw(
     poses: Poses,
     *,
     config: OverlayConfig = _PLAIN,
+    min_score: float = MergeConfig.min_labelled_score,
     rejections: Sequence[Rejection] = (),
     more_faces: Sequence[Region] = (),
 ) -> np.ndarray:
@@ -50,6 +51,7 @@ def draw(
         image: (H, W, 3) uint8 RGB; not changed.
         poses: in the picture's pixels.
         config: how to draw.
+        min_score: keypoints below are not drawn: the dataset file has no place for them either.
         rejections: dropped proposals, drawn as thin grey boxes with their reasons.
         more_faces: with `blur_faces`, places to hide besides the people's heads.
     """
@@ -59,10 +61,33 @@ def draw(
     for rejection in rejections:
         _draw_rejection(canvas, rejection)
     for index in reversed(range(len(poses))):  # the surest person on top
-        _draw_person(canvas, poses, index, config)
+        _draw_person(canvas, poses, index, config, min_score)
     if config.caption:
         _write(canvas, config.caption, (0, 0), _WHITE)
     return canvas
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawer:
+    """Draws frames; see `draw`."""
+
+    config: OverlayConfig = _PLAIN
+    min_score: float = MergeConfig.min_labelled_score
+    explain: bool = False  # also what was dropped
+
+    def __call__(self, annotated: Annotated, more_faces: Sequence[Region] = ()) -> np.ndarray | None:
+        """Return a frame's picture with its people; None for a frame that was lost."""
+        if annotated.frame.image is None:
+            return None
+        rejections = annotated.rejections if self.explain else ()
+        return draw(
+            annotated.frame.image.numpy(),
+            annotated.poses,
+            config=self.config,
+            min_score=self.min_score,
+            rejections=rejections,
+            more_faces=more_faces,
+        )
 
 
 def thickness(box: Sequence[float], image_hw: tuple[int, int]) -> int:
@@ -84,11 +109,11 @@ def _background(image: np.ndarray, kind: str) -> np.ndarray:
     return image.copy()
 
 
-def _draw_person(canvas: np.ndarray, poses: Poses, index: int, config: OverlayConfig) -> None:
+def _draw_person(canvas: np.ndarray, poses: Poses, index: int, config: OverlayConfig, min_score: float) -> None:
     box, points = poses.boxes[index].tolist(), poses.keypoints[index].tolist()
     width = config.thickness or thickness(box, (canvas.shape[0], canvas.shape[1]))
     strength = [
-        min(1.0, score / _SURE_SCORE) if score >= _MIN_SCORE and all(map(math.isfinite, point)) else 0.0
+        min(1.0, score / _SURE_SCORE) if score >= min_score and all(map(math.isfinite, point)) else 0.0
         for point, score in zip(points, poses.keypoint_scores[index].tolist(), strict=True)
     ]
     for (a, b), colour in zip(EDGES, _EDGE_COLOURS, strict=True):

@@ -7,16 +7,15 @@ from typing import Any, ClassVar, Protocol
 
 import cv2
 
-from posecli.config import MergeConfig, OverlayConfig
+from posecli.config import MergeConfig
 from posecli.errors import InputError
 from posecli.media.files import replacing
 from posecli.media.images import IMAGE_SUFFIXES
-from posecli.media.overlay import draw
+from posecli.media.overlay import Drawer
 from posecli.media.sources import Source, VideoSource
 from posecli.media.video_overlay import VideoOverlay
 from posecli.records import Annotated
 
-_PLAIN = OverlayConfig()
 _COLOUR_SUFFIXES = tuple(suffix for suffix in IMAGE_SUFFIXES if suffix not in {".pbm", ".pgm"})
 
 
@@ -61,22 +60,18 @@ class RecordSink(Protocol):
 class PictureOverlay:
     """Drawn pictures: `STEM.overlay.SUFFIX` for one, a folder `STEM.overlay/` of the same names for several."""
 
-    def __init__(
-        self, directory: Path, source: Source, *, config: OverlayConfig = _PLAIN, explain: bool = False
-    ) -> None:
-        self._config, self._explain, self._single = config, explain, source.kind == "image"
+    def __init__(self, directory: Path, source: Source, draw: Drawer) -> None:
+        self._draw, self._single = draw, source.kind == "image"
         self._folder = directory if self._single else directory / f"{source.stem}.overlay"
         self._stem = source.stem
         self._output = self._folder
 
     def write(self, annotated: Annotated) -> None:
         """Draw and save one picture, in its source's format."""
-        frame = annotated.frame
-        if frame.image is None:
+        drawn = self._draw(annotated)
+        if drawn is None:
             return
-        rejections = annotated.rejections if self._explain else ()
-        drawn = draw(frame.image.numpy(), annotated.poses, config=self._config, rejections=rejections)
-        name = Path(frame.file_name)
+        name = Path(annotated.frame.file_name)
         if name.suffix.lower() not in _COLOUR_SUFFIXES:  # or an image by its content, whatever its name
             name = name.with_name(f"{name.name}.png")
         path = self._folder / (f"{self._stem}.overlay{name.suffix}" if self._single else name)
@@ -97,8 +92,9 @@ class PictureOverlay:
         """Every picture written is whole; they stay."""
 
 
-def overlay_sink(directory: Path, source: Source, *, config: OverlayConfig = _PLAIN, explain: bool = False) -> Sink:
+def overlay_sink(directory: Path, source: Source, draw: Drawer | None = None) -> Sink:
     """Return the overlay that suits a source: pictures for pictures, a video for a video."""
+    draw = draw or Drawer()
     if isinstance(source, VideoSource):
-        return VideoOverlay(directory, source, config=config, explain=explain)
-    return PictureOverlay(directory, source, config=config, explain=explain)
+        return VideoOverlay(directory, source, draw)
+    return PictureOverlay(directory, source, draw)

@@ -277,7 +277,8 @@ def _stamp(packet: Any) -> int | None:
 def _decoder(stream: Any) -> Any:
     """Return a stream's decoder: its own, or another that knows transparency where the stream has that."""
     name = _ALPHA_DECODERS.get(stream.codec_context.name, "")
-    if stream.metadata.get("alpha_mode") != "1" or name not in av.codecs_available:
+    tags = {key.lower(): value for key, value in stream.metadata.items()}
+    if tags.get("alpha_mode") != "1" or name not in av.codecs_available:
         return stream.codec_context
     decoder = av.CodecContext.create(name, "r")
     decoder.extradata = stream.codec_context.extradata

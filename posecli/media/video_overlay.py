@@ -14,17 +14,15 @@ import cv2
 import numpy as np
 from av.container import OutputContainer
 
-from posecli.config import OverlayConfig
 from posecli.errors import InputError
 from posecli.media.companions import Companions
 from posecli.media.encoders import find_encoder
 from posecli.media.faces import Region, head_regions
 from posecli.media.files import part_path, put_in_place
-from posecli.media.overlay import draw
+from posecli.media.overlay import Drawer
 from posecli.media.sources import VideoSource
 from posecli.records import Annotated
 
-_PLAIN = OverlayConfig()
 _BT709, _LIMITED = 1, 1  # ITU-T H.273 and FFmpeg's colour range: what players take for granted
 _FACES_LAST = 8  # frames that a hidden face stays hidden for when nobody is found there any more
 _USUAL_RATE = Fraction(25)
@@ -37,13 +35,11 @@ class VideoOverlay:
     first frame read, as players expect.
     """
 
-    def __init__(
-        self, directory: Path, source: VideoSource, *, config: OverlayConfig = _PLAIN, explain: bool = False
-    ) -> None:
+    def __init__(self, directory: Path, source: VideoSource, draw: Drawer) -> None:
         self._path = directory / f"{source.stem}.overlay.mp4"
         self._temporary = part_path(self._path)
-        self._source, self._explain, self._config = source, explain, config
-        self._encoder = find_encoder(self._config.overlay_codec)
+        self._source, self._draw = source, draw
+        self._encoder = find_encoder(draw.config.overlay_codec)
         self._output: OutputContainer | None = None
         self._stream: Any = None
         self._companions: Companions | None = None
@@ -53,23 +49,17 @@ class VideoOverlay:
 
     def write(self, annotated: Annotated) -> None:
         """Draw and encode one frame; a frame that was not decoded shows as the one before lasting longer."""
-        frame = annotated.frame
-        if frame.image is None:
+        drawn = self._draw(annotated, [region for regions in self._faces for region in regions])
+        if drawn is None:
             return
-        drawn = draw(
-            frame.image.numpy(),
-            annotated.poses,
-            config=self._config,
-            rejections=annotated.rejections if self._explain else (),
-            more_faces=[region for regions in self._faces for region in regions],
-        )
-        if self._config.blur_faces:
+        pts = annotated.frame.pts
+        if self._draw.config.blur_faces:
             self._faces.append(head_regions(annotated.poses))
         with _encoding(self._path):
             if self._output is None:
-                self._first_pts = frame.pts or 0 if self._source.starts_late else 0
+                self._first_pts = pts or 0 if self._source.starts_late else 0
                 self._open(drawn.shape[1], drawn.shape[0])
-            self._mux(self._stream.encode(self._picture(drawn, frame.pts)))
+            self._mux(self._stream.encode(self._picture(drawn, pts)))
 
     def _picture(self, drawn: np.ndarray, pts: int | None) -> av.VideoFrame:
         pts = pts - self._first_pts if pts is not None else (self._last_pts or 0) + 1

@@ -254,3 +254,71 @@ def test_a_name_that_is_not_utf8_is_no_obstacle(networks, tmp_path):
 
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["status"] == "ok"
+
+
+def test_other_formats_are_written_beside_coco(posecli, tmp_path):
+    path = clips.write_clip(tmp_path / "a.mp4", pts=range(4))
+
+    result = posecli("infer", path, "--no-overlay", "--format", "csv,jsonl", "--format", "coco", "-o", tmp_path / "out")
+
+    assert result.exit_code == 0, result.output
+    names = {"a.coco.json", "a.results.json", "a.people.csv", "a.frames.jsonl", "run.json"}
+    assert {name.name for name in (tmp_path / "out").iterdir()} == names
+    wrong = posecli("infer", path, "--format", "xml", "-o", tmp_path / "out")
+    assert wrong.exit_code == 2
+    assert "format must be some of jsonl, csv, parquet, got 'xml'" in wrong.output
+
+
+def test_what_was_done_is_done_again_for_a_format_that_is_missing(posecli, tmp_path):
+    path = clips.write_clip(tmp_path / "a.mp4", pts=range(4))
+    common = ("infer", path, "--no-overlay", "--skip-done", "-o", tmp_path / "out")
+
+    posecli(*common)
+    again = posecli(*common, "--format", "csv")
+
+    assert again.exit_code == 0
+    assert (tmp_path / "out" / "a.people.csv").exists()
+    assert "were done before" not in again.output
+    assert "1 of 1 sources were done before" in posecli(*common, "--format", "csv").output
+
+
+def test_frames_go_to_stdout_and_to_no_file(posecli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    for name in ("a", "b"):
+        clips.write_clip(tmp_path / "in" / f"{name}.mp4", pts=range(3))
+
+    result = posecli("infer", "in", "-q", "-o", "-")
+
+    lines = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [(line["source"], line["frame_index"]) for line in lines] == [
+        (f"in/{name}.mp4", index) for name in ("a", "b") for index in range(3)
+    ]
+    assert len(lines[0]["people"][0]["keypoints"]) == 51
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+    assert posecli("infer", "in", "-o", "-", "--json").exit_code == 2
+
+
+def test_a_codec_that_is_not_there_is_told_before_the_work(posecli, tmp_path):
+    result = posecli("infer", clips.write_clip(tmp_path / "a.mp4"), "--overlay-codec", "prores", "-o", tmp_path / "out")
+
+    assert result.exit_code == 2
+    assert "--overlay-codec prores: not to be had here; choose from h264" in result.output
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_part_of_a_video_is_read(posecli, tmp_path):
+    path = clips.write_clip(tmp_path / "a.mp4", pts=range(50))
+
+    result = posecli(
+        "infer", path, "--start", "00:00:00.4", "--end", "1.6", "--stride", "5", "--no-overlay", "-o", tmp_path
+    )
+
+    assert result.exit_code == 0, result.output
+    images = json.loads((tmp_path / "a.coco.json").read_text())["images"]
+    assert [image["frame_index"] for image in images] == [10, 15, 20, 25, 30, 35]
+    assert [image["id"] for image in images] == [1, 2, 3, 4, 5, 6]
+    assert images[1]["time"] == 0.6
+    wrong = posecli("infer", path, "--start", "1:2:3:4", "-o", tmp_path)
+    assert wrong.exit_code == 2
+    assert "wanted seconds or HH:MM:SS" in wrong.output
