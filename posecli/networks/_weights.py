@@ -104,25 +104,6 @@ def read_weights(path: Path) -> WeightsFile:
     return WeightsFile(path, tensors, metadata)
 
 
-def load_weights(network: nn.Module, path: Path, *, name: str) -> dict[str, str]:
-    """Copy our own weights from a safetensors file into a network.
-
-    Args:
-        network: changed in place.
-        path: the file.
-        name: the network's name, for messages.
-
-    Returns:
-        The file's metadata.
-
-    Raises:
-        WeightsError: missing, damaged, or with other keys or shapes than the network's.
-    """
-    file = read_weights(path)
-    fill(network, file.tensors, where=str(path), name=name)
-    return file.metadata
-
-
 def fill(network: nn.Module, tensors: Mapping[str, Tensor], *, where: str, name: str) -> None:
     """Copy tensors into a network, every key and shape accounted for.
 

@@ -81,6 +81,15 @@ class FasterRCNN(nn.Module):
             found.append((people * scale, scores))
         return found
 
+    def busiest(self, inputs: Tensor) -> None:
+        """Run all layers as a picture full of things does: (N, 3, h, w) inputs, as many regions as are ever looked at.
+
+        For counting; the pictures' content decides what `forward` costs.
+        """
+        for level in self.fpn(self.trunk(inputs)):
+            self.rpn(level)
+        self.head(inputs.new_empty(len(inputs) * _REGIONS, 256, 7, 7))
+
     def _regions(self, levels: list[Tensor], sizes_hw: list[tuple[int, int]]) -> list[Tensor]:
         """Return each picture's (R, 4) regions worth a look, input pixels, best first."""
         logits, boxes, level_of = [], [], []
