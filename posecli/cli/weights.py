@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from posecli.networks._import import Imported, Verdict
+    from posecli.networks._listing import Entry
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, one line an entry.")
 _QUIET = click.option("-q", "--quiet", is_flag=True, help="No progress bar, no notes.")
@@ -27,22 +30,13 @@ def weights() -> None:
 @_JSON
 def list_(as_json: bool) -> None:
     """List every network and public checkpoint: size, accuracy as published, licence, and where its weights are."""
-    from rich.console import Console
-    from rich.table import Table
-
     from posecli.networks._listing import entries
 
-    table = Table()
-    for heading in ("name", "task", "input", "params", "GMACs", "AP", "measured with", "licence", "size", "weights"):
-        table.add_column(heading, justify="right" if heading in {"params", "GMACs", "AP", "size"} else "left")
-    for entry in entries():
-        if as_json:
+    if as_json:
+        for entry in entries():
             click.echo(json.dumps(entry.as_dict(), ensure_ascii=False))
-        else:
-            table.add_row(*entry.as_row())
-    if not as_json:
-        Console().print(table)
-        click.echo("AP is the publishers' own; posecli has not measured it", err=True)
+    else:
+        click.echo("\n".join(_table(list(entries()))))
 
 
 @weights.command()
@@ -135,13 +129,44 @@ def _complaint(verdict: Verdict) -> str:
 def _report(imported: Imported, *, quiet: bool) -> None:
     """Print the path for programs, and what happened for people."""
     if not quiet:
-        where = (
-            "in the cache already" if not imported.fetched else f"{imported.network}, named as {imported.layout} does"
-        )
-        click.echo(f"{where}", err=True)
+        named = f", as {imported.layout} names it" if imported.layout else ""
+        click.echo(f"{imported.network}{named}" if imported.fetched else "in the cache already", err=True)
         for reason, count in imported.dropped.items():
             click.echo(f"left out {count}: {reason}", err=True)
     click.echo(imported.path)
+
+
+def _table(entries: list[Entry]) -> Iterator[str]:
+    """Yield aligned lines, whole however narrow the terminal is, so that grep and cut can have them."""
+    letters = {
+        how: chr(ord("a") + index) for index, how in enumerate(dict.fromkeys(e.ap_on for e in entries if e.ap_on))
+    }
+    rows = [("name", "task", "input", "params", "GMACs", "AP", "licence", "size", "weights")]
+    for entry in entries:
+        exact = "" if entry.where in {"shipped", "cached"} else "~"
+        rows.append(
+            (
+                entry.name,
+                entry.task,
+                "x".join(map(str, entry.input_hw)),
+                f"{entry.params / 1e6:.2f} M",
+                "-" if entry.gmacs is None else f"{entry.gmacs:.2f}",
+                "-" if entry.ap is None else f"{entry.ap:.3f} {letters[entry.ap_on]}",
+                entry.license or "-",
+                f"{exact}{entry.bytes / 1e6:.0f} MB",
+                entry.where,
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            cell.rjust(width) if heading in {"params", "GMACs", "AP", "size"} else cell.ljust(width)
+            for cell, width, heading in zip(row, widths, rows[0], strict=True)
+        )
+        yield "  ".join(cells).rstrip()
+    yield ""
+    yield "AP is the publishers' own, not measured by posecli:"
+    yield from (f"{letter}  {how}" for how, letter in letters.items())
 
 
 def _plain(value: Any) -> str:

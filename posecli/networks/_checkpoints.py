@@ -19,7 +19,9 @@ from urllib.parse import urlsplit
 
 _MMPOSE = "https://download.openmmlab.com/mmpose"
 _HRNET_FOLDER = "https://drive.google.com/drive/folders/1hOTihvbyIxsm5ygDpbUuJ7O_tzv4oXjC"
-COCO_DETECTIONS = "val2017, person boxes of AP 56.4, flip test"  # HRNet's and mmpose's detection file
+COCO_DETECTIONS = (
+    "COCO val2017, boxes of a detector with person AP 56.4, flip test"  # HRNet's and mmpose's detection file
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ _TABLE = (
         url="https://download.pytorch.org/models/fasterrcnn_resnet50_fpn_coco-258fb6c6.pth",
         license="BSD-3-Clause",
         ap=0.370,
-        ap_on="val2017, boxes of 80 classes",
+        ap_on="COCO val2017, box AP over 80 classes",
     ),
     Checkpoint(
         name="mspn-2-official",
@@ -122,7 +124,7 @@ _TABLE = (
         page="https://drive.google.com/open?id=1MW27OY_4YetEZ4JiD4PltFGL_1-caECy",
         license="MIT",
         ap=0.745,
-        ap_on="val2017, person boxes of its own",
+        ap_on="COCO val2017, the detector's boxes, flip test",
     ),
     _official("simplebaseline-r50", "pose_resnet_50_256x192.pth", 0.704),
     _official("simplebaseline-r50-384x288", "pose_resnet_50_384x288.pth", 0.722),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +16,8 @@ from posecli.networks._conventions import KEY, from_metadata
 from posecli.networks._layouts import LAYOUTS, Layout, with_dark
 from posecli.networks._spec import ModelSpec
 from posecli.networks._weights import WeightsFile, check_fit, some, weights_of
+
+_WRAPPER = "module."  # of data-parallel training
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def fit(file: WeightsFile, spec: ModelSpec, network: nn.Module | None = None, *,
     """
     own, where = own_tensors(spec) if network is None else weights_of(network), str(file.path)
     public = _unwrapped(file.tensors)
-    layout = next((one for one in LAYOUTS if spec.name.startswith(one.family) and one.mark in public), None)
+    layout = layout_of(public, spec.name)
     if layout is None or KEY in file.metadata:
         check_fit(own, file.tensors, where=where, name=spec.name)
         return Fitted(file.tensors, from_metadata(spec, file.metadata, where=where))
@@ -52,6 +54,12 @@ def fit(file: WeightsFile, spec: ModelSpec, network: nn.Module | None = None, *,
         dark = any(known.dark for known in CHECKPOINTS.values() if known.file_name == file.path.name)
     wanted = layout.conventions(spec)
     return Fitted(tensors, with_dark(wanted) if dark else wanted, layout.name, dropped)
+
+
+def layout_of(names: Collection[str], network: str) -> Layout | None:
+    """Return the layout in which these names may be a network's weights."""
+    bare = {name.removeprefix(_WRAPPER) for name in names}
+    return next((one for one in LAYOUTS if network.startswith(one.family) and one.mark in bare), None)
 
 
 def own_tensors(spec: ModelSpec) -> dict[str, Tensor]:
@@ -101,10 +109,9 @@ def translate(
 
 
 def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take `module.`, which data-parallel training puts before every name, off."""
-    prefix = "module."
-    if all(key.startswith(prefix) for key in tensors):
-        return {key[len(prefix) :]: tensor for key, tensor in tensors.items()}
+    """Take off what data-parallel training puts before every name."""
+    if all(key.startswith(_WRAPPER) for key in tensors):
+        return {key[len(_WRAPPER) :]: tensor for key, tensor in tensors.items()}
     return dict(tensors)
 
 

@@ -18,8 +18,7 @@ from posecli.media.download import Progress, download
 from posecli.networks import available, get_spec
 from posecli.networks._checkpoints import CHECKPOINTS, Checkpoint
 from posecli.networks._conventions import KEY, to_metadata
-from posecli.networks._foreign import fit
-from posecli.networks._layouts import FAMILIES
+from posecli.networks._foreign import fit, layout_of
 from posecli.networks._weights import (
     WeightsFile,
     cache_folder,
@@ -127,7 +126,7 @@ def fitting(file: WeightsFile) -> list[str]:
     names = []
     for spec in available().values():
         claimed = file.metadata.get("network")
-        if claimed == spec.name or (claimed is None and spec.name.startswith(FAMILIES)):
+        if claimed == spec.name or (claimed is None and layout_of(file.tensors, spec.name)):
             try:
                 fit(file, spec)
             except WeightsError:

@@ -297,4 +297,3 @@ LAYOUTS = (
     ),
     Layout("torchvision", "fasterrcnn-r50-fpn", "backbone.body.conv1.weight", _faster_rcnn()),
 )
-FAMILIES = tuple(dict.fromkeys(layout.family for layout in LAYOUTS))  # of networks that public checkpoints fit

@@ -15,7 +15,7 @@ from posecli.networks._import import fitting
 from posecli.networks._sizes import SIZES
 from posecli.networks._weights import cached_path, read_weights, sha256, shipped_path
 
-_TASKS = {"refiner": "keypoints in a crop", "proposer": "boxes and coarse poses", "detector": "person boxes"}
+_TASKS = {"refiner": "keypoints", "proposer": "coarse poses", "detector": "boxes"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Entry:
 
     name: str
     network: str
-    kind: str
+    task: str
     input_hw: tuple[int, int]
     params: int
     gmacs: float | None  # None where the cost depends on what is in the picture
@@ -37,23 +37,7 @@ class Entry:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON takes it."""
-        return {**asdict(self), "input_hw": list(self.input_hw), "task": _TASKS[self.kind]}
-
-    def as_row(self) -> tuple[str, ...]:
-        """Return name, task, input, params, GMACs, AP, how measured, licence, size and whereabouts as text."""
-        exact = "" if self.where in {"shipped", "cached"} else "~"
-        return (
-            self.name,
-            _TASKS[self.kind],
-            "x".join(map(str, self.input_hw)),
-            f"{self.params / 1e6:.2f} M",
-            "-" if self.gmacs is None else f"{self.gmacs:.2f}",
-            "-" if self.ap is None else f"{self.ap:.3f}",
-            self.ap_on or "-",
-            self.license or "-",
-            f"{exact}{self.bytes / 1e6:.0f} MB",
-            self.where,
-        )
+        return {**asdict(self), "input_hw": list(self.input_hw)}
 
 
 def entries() -> Iterator[Entry]:
@@ -124,7 +108,7 @@ def _entry(spec: ModelSpec, checkpoint: Checkpoint | None, size: tuple[int, floa
     return Entry(
         name=name,
         network=spec.name,
-        kind=spec.kind,
+        task=_TASKS[spec.kind],
         input_hw=spec.input_hw,
         params=params,
         gmacs=gmacs,
