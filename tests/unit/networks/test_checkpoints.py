@@ -43,7 +43,7 @@ def test_mmposes_own_list_says_the_same():
             assert checkpoint.ap == facts["metrics"]["AP"]
         assert checkpoint.sha256_prefix == facts["sha256_prefix"]
         assert checkpoint.dark == ("dark" in facts["config"])
-    assert len(ours) == 17
+    assert len(ours) >= 17
 
 
 @pytest.mark.parametrize("name", ["prs-tiny", "detposenet-tiny", "simplebaseline-r50", "mspn-1", "cpn-r50"])
