@@ -17,6 +17,7 @@ from posecli.networks._spec import ModelSpec
 
 KEY = "posecli.spec"  # of the safetensors metadata
 _FIELDS = ("input_hw", "bgr", "mean", "std", "margin", "border", "codec")
+_OPTIONAL = frozenset(item.name for item in fields(HeatmapCodec) if "None" in str(item.type))
 _MAX_CHARS = 10_000
 _RANGES = {  # inclusive
     "input_hw": (32, 2048),
@@ -26,6 +27,8 @@ _RANGES = {  # inclusive
     "border": (0, 1),
     "stride": (1, 64),
     "heatmap_sigma": (0.1, 100),
+    "offset": (-64, 64),
+    "peak": (1e-6, 1e6),
     "blur": (0, 99),
     "blur_sigma": (0.1, 100),
     "offset": (-64, 64),

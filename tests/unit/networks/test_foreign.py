@@ -105,7 +105,7 @@ def test_microsofts_simple_baseline_is_shown_bgr_and_mmposes_rgb():
     assert (official.bgr, mmpose.bgr) == (True, False)
     assert official.mean == mmpose.mean == (0.485, 0.456, 0.406)
     assert official.codec == mmpose.codec
-    assert (official.codec.subpixel, official.codec.flip_shift, official.codec.centred) == ("quarter", 1.0, False)
+    assert (official.codec.subpixel, official.codec.flip_shift, official.codec.offset) == ("quarter", 1.0, 0.0)
 
 
 def test_mspns_release_and_mmposes_differ_in_colour_crop_and_decoding():
