@@ -31,7 +31,6 @@ _RANGES = {  # inclusive
     "peak": (1e-6, 1e6),
     "blur": (0, 99),
     "blur_sigma": (0.1, 100),
-    "offset": (-64, 64),
 }
 
 
