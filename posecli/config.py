@@ -219,6 +219,11 @@ class TimelineConfig:
 
     track: bool = False  # number the people of a video
     smooth: bool = False  # One-Euro filter on the keypoints of a video; it needs the numbers
+    max_gap: float = 1.5  # seconds out of sight after which somebody who comes back gets a new number
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        _check_positive("max_gap", self.max_gap)
 
     @property
     def tracks(self) -> bool:

@@ -62,4 +62,11 @@ timeline_options = collect(
     TimelineConfig,
     click.option("--track", is_flag=True, help="Number the people of a video: track_id."),
     click.option("--smooth", is_flag=True, help="Take the jitter out of a video's keypoints; implies --track."),
+    click.option(
+        "--max-gap",
+        type=click.FloatRange(0, min_open=True),
+        default=TimelineConfig.max_gap,
+        show_default=True,
+        help="Seconds out of sight that a person keeps the number.",
+    ),
 )

@@ -120,11 +120,14 @@ def interrupted(path, folder, at, **options):
         annotate(path, folder, pipeline=OnePersonPerFrame(fails_at=at, error=INTERRUPT), **options)
 
 
-@pytest.mark.parametrize("kept", range(1, 12))
-def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path, kept):
+TIMELINES = (TimelineConfig(), TimelineConfig(smooth=True))
+
+
+@pytest.mark.parametrize(("kept", "timeline"), [(kept, TIMELINES[kept % 2]) for kept in range(1, 12)])
+def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path, kept, timeline):
     path = clips.write_clip(tmp_path / "a.mp4", pts=[0, 3, 4, 9, 10, 11, 20, 21, 22, 30, 31, 32], size_wh=SIZE_WH)
-    annotate(path, tmp_path / "whole", explain=True, keep_journal=True)
-    interrupted(path, tmp_path / "out", 11, explain=True)
+    annotate(path, tmp_path / "whole", explain=True, keep_journal=True, timeline=timeline)
+    interrupted(path, tmp_path / "out", 11, explain=True, timeline=timeline)
     journal = tmp_path / "out/a.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[: 1 + kept]) + lines[-1][:7])  # as if it had been killed a little earlier
@@ -138,6 +141,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path, kept):
         resume=True,
         explain=True,
         keep_journal=True,
+        timeline=timeline,
     )
 
     assert files_in(tmp_path / "out") == files_in(tmp_path / "whole")
