@@ -106,7 +106,7 @@ def _spec(stacks: int, input_hw: tuple[int, int]) -> ModelSpec:
     return ModelSpec(
         name=f"hourglass-{stacks}" + ("-384x288" if input_hw == (384, 288) else ""),
         kind="refiner",
-        build=partial(StackedHourglass, stacks),
+        build=partial(StackedHourglass, stacks=stacks),
         input_hw=input_hw,
         mean=(0.0, 0.0, 0.0),
         std=(1.0, 1.0, 1.0),

@@ -137,7 +137,7 @@ def _spec(width: int, input_hw: tuple[int, int], reported_ap: float) -> ModelSpe
     return ModelSpec(
         name=f"hrnet-w{width}" + ("-384x288" if large else ""),
         kind="refiner",
-        build=partial(HRNet, width),
+        build=partial(HRNet, width=width),
         input_hw=input_hw,
         mean=IMAGENET_MEAN,
         std=IMAGENET_STD,

@@ -198,7 +198,7 @@ def _spec(name: str, build: Callable[..., MSPN], stages: int, input_hw: tuple[in
     return ModelSpec(
         name=f"{name}-{stages}" + ("-384x288" if input_hw == (384, 288) else ""),
         kind="refiner",
-        build=partial(build, stages),
+        build=partial(build, stages=stages),
         input_hw=input_hw,
         bgr=True,
         mean=(0.406, 0.456, 0.485),

@@ -46,7 +46,7 @@ def _spec(depth: int, blocks: Sequence[int], input_hw: tuple[int, int], reported
     return ModelSpec(
         name=f"simplebaseline-r{depth}" + ("-384x288" if large else ""),
         kind="refiner",
-        build=partial(SimpleBaseline, blocks),
+        build=partial(SimpleBaseline, blocks=blocks),
         input_hw=input_hw,
         bgr=True,
         mean=IMAGENET_MEAN,
