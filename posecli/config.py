@@ -306,12 +306,15 @@ class DatasetConfig:
     empty_crops: int = 2  # crops without people from each picture without people
     mined: str = ""  # what `posecli infer` wrote for these pictures: boxes on nobody become crops without people (HNDM)
     hold_out: bool = False  # leave three of ten pictures (in name order: 0, 3, 6 of each ten) for measuring
+    max_people: int = 0  # only so many first people of the annotations that make crops; 0 = all
     repeat: int = 1  # times an epoch
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         _check_fraction("pseudo_weight", self.pseudo_weight)
         _check_positive("repeat", self.repeat)
+        if self.max_people < 0:
+            raise ConfigError(f"max_people must be 0 (all) or more, got {self.max_people}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -333,11 +336,12 @@ class TrainConfig:
 
     network: str
     datasets: tuple[DatasetConfig, ...]
+    network_options: dict[str, Any] = field(default_factory=dict)  # arguments of the network other than the zoo's
     loss: LossConfig = field(default_factory=LossConfig)
     init: str = ""  # start weights, relative to `--data`: .safetensors of the same network, or a folded MobileNet-v2
     steps: int = 1000
     batch: int = 32
-    input_hw: tuple[int, int] = (256, 192)  # of the training crops
+    input_hw: tuple[int, int] | None = None  # of the training crops; a refiner is measured at it; None: the network's
     small_hw: tuple[int, int] | None = None  # of the first crops: cheaper, and enough to learn the coarse shape
     small_until: float = 0.0  # fraction of the steps with small crops
     learning_rate: float = 1e-3
@@ -346,7 +350,7 @@ class TrainConfig:
     schedule: str = "cosine"  # or "step": a tenth after 70% of the steps, a hundredth after 90%
     weight_decay: float = 0.02
     ema: float = 0.998
-    frozen_blocks: int = 4  # first blocks of the trunk that keep their start weights
+    frozen_blocks: int = 4  # first blocks of a MobileNet-v2 trunk that keep their start weights, if there are any
     augment: dict[str, float] = field(default_factory=dict)  # overrides of training.augment.CropAugment
     half: bool = True  # bfloat16
     seed: int = 1
@@ -358,7 +362,7 @@ class TrainConfig:
         for name in ("steps", "batch", "learning_rate"):
             _check_positive(name, getattr(self, name))
         _check_fraction("small_until", self.small_until)
-        for size in (self.input_hw, self.small_hw or self.input_hw):
+        for size in filter(None, (self.input_hw, self.small_hw)):
             if size[0] % 32 or size[1] % 32:
                 raise ConfigError(f"input sizes must be multiples of 32, got {size[0]}x{size[1]}")
         if self.schedule not in {"cosine", "step"}:

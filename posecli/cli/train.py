@@ -57,6 +57,9 @@ def train() -> None:
 @click.option("--minutes", type=click.FloatRange(0), help="Stop after so many, to go on with --resume.")
 @click.option("--dev-gt", type=click.Path(path_type=Path), help="COCO dataset to measure on during training.")
 @click.option("--dev-images", type=click.Path(path_type=Path), help="Folder of its pictures.")
+@click.option(
+    "--dev-people", type=click.IntRange(1), help="Only its first so many people, as `max_people` counts them."
+)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @_QUIET
@@ -69,6 +72,7 @@ def run(
     minutes: float | None,
     dev_gt: Path | None,
     dev_images: Path | None,
+    dev_people: int | None,
     device: str,
     threads: int | None,
     quiet: bool,
@@ -85,15 +89,14 @@ def run(
     options = load_train_config(config)
     import torch
 
-    from posecli.networks import get_spec
     from posecli.runtime import join_workers, resolve_device
     from posecli.training.loop import Trainer
-    from posecli.training.tasks import make_task
+    from posecli.training.tasks import make_task, run_spec
 
     if threads:
         torch.set_num_threads(threads)
-    spec = get_spec(options.network)
-    evaluate = _evaluator(spec, dev_gt, dev_images)
+    spec = run_spec(options)
+    evaluate = _evaluator(spec, dev_gt, dev_images, dev_people)
     folder = out or Path("runs") / config.stem
     if not resume and (folder / "checkpoint.pt").exists():
         raise ConfigError(f"{folder}: holds a run already; go on with --resume or choose another -o")
@@ -134,13 +137,13 @@ def pack(config: Path, data: Path, out: Path | None, max_mib: float | None, qual
 
     options = load_train_config(config)
     share = _part(part)
-    from posecli.networks import get_spec
     from posecli.training.data import load_samples
     from posecli.training.pack import write_pack
     from posecli.training.samples import part_of
     from posecli.training.start import read_start
+    from posecli.training.tasks import run_spec
 
-    samples = part_of(load_samples(data, options, get_spec(options.network)), *share)
+    samples = part_of(load_samples(data, options, run_spec(options)), *share)
     start = read_start(data / options.init) if options.init else {}
     path = out or config.with_suffix(".npz")
     limit = None if max_mib is None else int(max_mib * 2**20)
@@ -186,7 +189,7 @@ def _training_set(
 
 
 def _evaluator(
-    spec: ModelSpec, dev_gt: Path | None, dev_images: Path | None
+    spec: ModelSpec, dev_gt: Path | None, dev_images: Path | None, dev_people: int | None
 ) -> Callable[[nn.Module], dict[str, float]] | None:
     """Return what measures the network, or None if there is nothing to measure on.
 
@@ -198,10 +201,12 @@ def _evaluator(
         return None
     if dev_gt is None or dev_images is None:
         raise ConfigError("--dev-gt and --dev-images belong together")
-    from posecli.engines.evaluate import dev_scores
+    from posecli.engines.dev import dev_scores, only_first
     from posecli.evaluation import load_ground_truth
 
     truth, folder = load_ground_truth(dev_gt), dev_images
+    if dev_people:
+        truth = only_first(truth, dev_people)
     return lambda network: dev_scores(network, spec, truth, folder)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -10,9 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from posecli.config import DetectConfig, RefineConfig
 from posecli.errors import InputError
 from posecli.evaluation import (
     BoxScores,
@@ -24,7 +22,6 @@ from posecli.evaluation import (
 )
 from posecli.evaluation.pictures import picture_path
 from posecli.media.sources import read_image
-from posecli.networks import ModelSpec, fuse_batch_norm
 from posecli.pipeline import Pipeline
 from posecli.records import Frame
 from posecli.stages.detect import Proposer
@@ -127,24 +124,3 @@ def evaluate_proposer(truth: GroundTruth, folder: Path, proposer: Proposer) -> B
             (proposals,) = proposer([frame])
             found[image_id] = (proposals.boxes.cpu().numpy(), proposals.box_scores.cpu().numpy())
     return box_recall(truth, found)
-
-
-def dev_scores(network: nn.Module, spec: ModelSpec, truth: GroundTruth, folder: Path) -> dict[str, float]:
-    """Measure a network in training, whatever its kind; `score` is the number to be best at.
-
-    Args:
-        network: unfused, on its device; not changed.
-        spec: the network's.
-        truth: people and boxes.
-        folder: the truth's pictures.
-
-    Raises:
-        InputError: a picture is missing or unreadable.
-    """
-    device = next(network.parameters()).device
-    ready = fuse_batch_norm(copy.deepcopy(network).eval())
-    if spec.kind == "refiner":
-        report, _ = evaluate_true_boxes(truth, folder, Refiner([(ready, spec)], RefineConfig(), device), batch=32)
-        return {"score": report.scores.ap, "AP": report.scores.ap, "AP50": report.scores.ap50}
-    boxes = evaluate_proposer(truth, folder, Proposer(ready, spec, DetectConfig(min_box_score=0.01), device))
-    return {"score": boxes.ap50, "box_AP50": boxes.ap50, "AR100_IoU50": boxes.ar_100_iou50}

@@ -119,7 +119,7 @@ class ResNet(nn.Module):
 
 
 # the trunks that the papers name
-resnet50 = partial(ResNet, RESNET50)
-resnet101 = partial(ResNet, RESNET101)
-resnet152 = partial(ResNet, RESNET152)
-resnext50 = partial(ResNet, RESNET50, groups=32, width=2.0)  # 32 groups of 4 channels in the first stage
+resnet50 = partial(ResNet, blocks=RESNET50)
+resnet101 = partial(ResNet, blocks=RESNET101)
+resnet152 = partial(ResNet, blocks=RESNET152)
+resnext50 = partial(ResNet, blocks=RESNET50, groups=32, width=2.0)  # 32 groups of 4 channels in the first stage

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from inspect import signature
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from posecli.errors import ConfigError
 from posecli.geometry.heatmaps import HeatmapCodec
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of values in [0, 1]
@@ -46,3 +50,33 @@ class ModelSpec:
         images = images.flip(1) if self.bgr else images
         normal = (images - mean[:, None, None]) / std[:, None, None]
         return normal.contiguous(memory_format=torch.channels_last)
+
+    def with_options(self, options: Mapping[str, Any], *, input_hw: tuple[int, int] | None = None) -> ModelSpec:
+        """Return the spec of the same network with some of its constructor's arguments, or its input size, changed.
+
+        Args:
+            options: by the arguments' names. What builds a part, a trunk say, gets a table of that part's own options.
+            input_hw: instead of the spec's.
+
+        Raises:
+            ConfigError: the network has no such argument.
+        """
+        return replace(self, build=_with_options(self.build, options, self.name), input_hw=input_hw or self.input_hw)
+
+
+def _with_options(build: Callable[..., Any], options: Mapping[str, Any], where: str) -> Callable[..., Any]:
+    if isinstance(build, partial):  # what it was given by place can be replaced by name
+        build = partial(build.func, **signature(build.func).bind_partial(*build.args, **build.keywords).arguments)
+    known = signature(build).parameters
+    chosen: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in known:
+            raise ConfigError(f"{where} has no option {name!r}; choose from {', '.join(known) or 'none'}")
+        part = known[name].default
+        if isinstance(value, Mapping):
+            if not callable(part):
+                raise ConfigError(f"{where}: option {name} is no part with options of its own, got a table")
+            chosen[name] = _with_options(part, value, f"{where}: {name}")
+        else:
+            chosen[name] = tuple(value) if isinstance(value, list) else value
+    return partial(build, **chosen) if chosen else build

@@ -147,9 +147,8 @@ class CascadedPyramidNetwork(nn.Module):
         return coarse_first if self.refine_net is None else (*coarse_first, self.refine_net(pyramid))
 
 
-# Both the answers and what training wants of them reach 255; a cell of a box is 4j + 2 in the official code, where 0 is
-# the picture's edge: 4j + 1.5 where it is the first pixel's middle.
-_CODEC = HeatmapCodec(heatmap_sigma=1.4, peak=PEAK, subpixel="second_peak", blur=21)
+# The answers reach 255 as their targets did. A cell lies at crop pixel 4j + 2, as in MSPN's code.
+_CODEC = HeatmapCodec(heatmap_sigma=1.4, offset=2.0, peak=PEAK, subpixel="second_peak", blur=21)
 # The Gaussians of `cv2.GaussianBlur` kernels 15, 11, 9, 7. The official code trains the largest features towards the
 # widest and says that this was a mistake.
 _SIGMAS = (2.6, 2.0, 1.7, 1.4, 1.4)
@@ -160,7 +159,7 @@ def _specs(name: str, trunk: Callable[[], nn.Module], ap: float | None, ap_384: 
     small = ModelSpec(
         name=name,
         kind="refiner",
-        build=partial(CascadedPyramidNetwork, trunk),
+        build=partial(CascadedPyramidNetwork, trunk=trunk),
         input_hw=(256, 192),
         bgr=True,
         mean=(102.9801 / 255, 115.9465 / 255, 122.7717 / 255),

@@ -81,7 +81,7 @@ _LARGE = replace(_CODEC, heatmap_sigma=3.0)
 SPECS = (
     _refiner(
         name="pcr-r50",
-        build=partial(ProgressiveContextRefinement, resnet50),
+        build=partial(ProgressiveContextRefinement, trunk=resnet50),
         input_hw=(256, 192),
         codec=_CODEC,
     ),
@@ -93,7 +93,7 @@ SPECS = (
     ),
     _refiner(
         name="pcr-r152-384x288",
-        build=partial(ProgressiveContextRefinement, resnet152, widths=(128, 96, 64)),
+        build=partial(ProgressiveContextRefinement, trunk=resnet152, widths=(128, 96, 64)),
         input_hw=(384, 288),
         codec=_LARGE,
         reported_ap=0.756,

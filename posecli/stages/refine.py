@@ -110,7 +110,7 @@ class Refiner:
         """Place the networks.
 
         Args:
-            members: each network with its spec, in the order of `config.members`.
+            members: each network with its spec, in the order of `config.members`; none if only `fix` is wanted.
             config: see there; `self.config` is the same with what it left to the networks filled in.
             device: where the networks run.
             posefix: a network that takes poses, and its spec.
@@ -128,7 +128,7 @@ class Refiner:
             (place(network, device), replace(spec, codec=replace(spec.codec, **own))) for network, spec in members
         ]
         self.device = device
-        self.spec = members[0][1]  # whose grid and decoding count
+        self.spec = members[0][1] if members or posefix is None else posefix[1]  # whose grid and decoding count
         used = {name: getattr(self.spec.codec, name) for name in _CODEC_FIELDS}
         if len({spec.codec.flip_shift for _, spec in members}) > 1:
             used["flip_shift"] = None  # each its own
@@ -162,7 +162,10 @@ class Refiner:
         for start, rows in zip(range(0, len(owners), batch), people.split(batch), strict=True):
             group = People(placed, owners[start : start + batch], rows)
             points, scores = self.read(self.heatmaps(group), group)
-            parts.append((points if self._posefix is None else self._fix(points, self._posefix, group), scores))
+            if self._posefix is not None:
+                seen = torch.ones(points.shape[:2], dtype=torch.bool, device=self.device)
+                points = self.fix(points, seen, group)
+            parts.append((points, scores))
         points, scores = (torch.cat(column) for column in zip(*parts, strict=True))
         return list(zip(points.split(counts), scores.split(counts), strict=True))
 
@@ -187,14 +190,30 @@ class Refiner:
         points, scores = self.spec.codec.decode(heatmaps)
         return transform_points(points, self._views[0].matrices(people.boxes)), scores
 
-    def _answer(self, view: _View, people: People, points: Tensor | None = None) -> Tensor:
-        """Return one view's (N, K, h, w) heatmaps; a network that takes poses gets (N, K, 2) `points`, image pixels."""
-        spec, matrices = view.spec, view.matrices(people.boxes)
-        inputs = [spec.normalise(people.crops(matrices, spec) / 255)]
-        if spec.takes_prior and points is not None:
-            seen = torch.ones(points.shape[:2], dtype=torch.bool, device=points.device)
-            own = transform_points(points, invert(matrices))
-            inputs.append(view.network.draw_prior(own, seen, crop_hw=spec.input_hw))  # type: ignore[operator]
+    def fix(self, points: Tensor, seen: Tensor, people: People) -> Tensor:
+        """Let the posefix network refine poses.
+
+        Args:
+            points: (N, K, 2) in image pixels.
+            seen: (N, K) bool, which of them there are.
+            people: whose they are.
+
+        Returns:
+            (N, K, 2) in image pixels.
+        """
+        if self._posefix is None:
+            raise ValueError("a refiner without posefix cannot fix poses")
+        matrices = self._posefix.matrices(people.boxes)
+        prior = self._posefix.network.draw_prior(  # type: ignore[operator]
+            transform_points(points, invert(matrices)), seen, crop_hw=self._posefix.spec.input_hw
+        )
+        answer = self._answer(self._posefix, people, prior)
+        return transform_points(self._posefix.spec.codec.decode(answer)[0], matrices)
+
+    def _answer(self, view: _View, people: People, *prior: Tensor) -> Tensor:
+        """Return one view's (N, K, h, w) heatmaps; a network that takes poses gets them as its prior."""
+        spec = view.spec
+        inputs = [spec.normalise(people.crops(view.matrices(people.boxes), spec) / 255), *prior]
         answer = spec.codec.activate(view.network(*inputs)[-1])
         if not self.config.flip_test:
             return answer
@@ -202,8 +221,3 @@ class Refiner:
         flipped = [item.flip(-1).contiguous(memory_format=torch.channels_last) for item in inputs]
         mirrored = spec.codec.activate(view.network(*flipped)[-1])
         return flip_merge(answer, mirrored, MIRROR, shift=spec.codec.flip_shift)
-
-    def _fix(self, points: Tensor, view: _View, people: People) -> Tensor:
-        """Return the (N, K, 2) points in image pixels that a network makes of given ones."""
-        answer = self._answer(view, people, points)
-        return transform_points(view.spec.codec.decode(answer)[0], view.matrices(people.boxes))

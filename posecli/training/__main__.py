@@ -10,11 +10,10 @@ from typing import Any
 
 from posecli.config import load_train_config
 from posecli.errors import PosecliError
-from posecli.networks import get_spec
 from posecli.runtime import Workers, resolve_device
 from posecli.training.loop import Trainer
 from posecli.training.pack import read_pack
-from posecli.training.tasks import make_task
+from posecli.training.tasks import make_task, run_spec
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +40,7 @@ def _trainer(given: argparse.Namespace) -> Trainer:
     device = resolve_device(given.device)
     pack = read_pack(given.packs, device=device)
     config = load_train_config(given.config) if given.config else pack.config
-    spec = get_spec(config.network)
+    spec = run_spec(config)
     task = make_task(config, spec, pack.samples, device)
     trainer = Trainer(config, spec, task, start=pack.start, folder=given.out, workers=Workers(device))
     if given.resume:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import fields, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -88,38 +89,69 @@ def _canvas(image: Tensor, box: Tensor, crop_hw: tuple[int, int]) -> tuple[Tenso
     return canvas.round().to(torch.uint8), invert(matrix)
 
 
-def _sample(
-    image: Tensor, box: Tensor, points: Tensor, weights: Tensor, present: Tensor, crop_hw: tuple[int, int]
-) -> tuple[Tensor, ...]:
-    """Return the columns of `Crops` for one (4,) box and its (K, 2) points in image pixels."""
+@dataclass(frozen=True)
+class _Labels:
+    """One person in image pixels."""
+
+    points: Tensor  # (K, 2)
+    weights: Tensor  # (K,) in [0, 1]
+    present: Tensor  # (K,) bool
+
+
+def _sample(image: Tensor, box: Tensor, own: _Labels, near: _Labels, crop_hw: tuple[int, int]) -> tuple[Tensor, ...]:
+    """Return the columns of `Crops` for one (4,) box with its person and the one near."""
     canvas, to_canvas = _canvas(image, box, crop_hw)
     corners = box.view(1, 2, 2)
     on_canvas = transform_points(corners - 0.5, to_canvas)[0].flatten() + 0.5  # edges, not centres
-    return canvas, on_canvas, transform_points(points[None], to_canvas)[0], weights, present
+    points, near_points = (transform_points(labels.points[None], to_canvas)[0] for labels in (own, near))
+    return canvas, on_canvas, points, own.weights, own.present, near_points, near.present
+
+
+def first_people(
+    annotations: Iterable[dict[str, Any]], count: int = 0, *, min_area: float = DatasetConfig.min_area
+) -> list[dict[str, Any]]:
+    """Return the annotations that make crops: labelled, no crowd, not too small; only the first `count` unless 0."""
+    useful = (
+        annotation
+        for annotation in annotations
+        if annotation.get("num_keypoints")
+        and not annotation.get("iscrowd")
+        and annotation.get("area", min_area) >= min_area
+    )
+    return list(islice(useful, count or None))
+
+
+def nearest_overlapping(boxes: Tensor) -> list[int | None]:
+    """Return for each of (N, 4) boxes which other overlaps it most, None if none does."""
+    overlap = pairwise_iou(boxes, boxes).fill_diagonal_(0)
+    return [int(row.argmax()) if row.any() else None for row in overlap]
 
 
 def _person_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
     dataset, guesses = _read_annotations(root, config)
     names = {image["id"]: image["file_name"] for image in dataset["images"]}
     by_image = defaultdict(list)
-    for annotation in dataset["annotations"]:
-        big = annotation.get("area", config.min_area) >= config.min_area
-        if annotation.get("num_keypoints") and not annotation.get("iscrowd") and big:
-            by_image[annotation["image_id"]].append(annotation)
+    for annotation in first_people(dataset["annotations"], config.max_people, min_area=config.min_area):
+        by_image[annotation["image_id"]].append(annotation)
     for image_id, people in by_image.items():
         image = read_rgb(root / config.images / names[image_id])
+        boxes = xywh_to_xyxy(torch.tensor([annotation["bbox"] for annotation in people], dtype=torch.float32))
+        labels = []
         for annotation in people:
-            points, weights = person_labels(annotation, guesses.get(annotation["id"]), config)
-            x, y, width, height = annotation["bbox"]
-            box = torch.tensor([x, y, x + width, y + height], dtype=torch.float32)
-            labelled = torch.from_numpy(weights)
-            yield _sample(image, box, torch.from_numpy(points), labelled, labelled > 0, crop_hw)
+            points, weights = map(torch.from_numpy, person_labels(annotation, guesses.get(annotation["id"]), config))
+            labels.append(_Labels(points, weights, weights > 0))
+        for box, own, other in zip(boxes, labels, nearest_overlapping(boxes), strict=True):
+            yield _sample(image, box, own, _ABSENT if other is None else labels[other], crop_hw)
+
+
+_ABSENT = _Labels(
+    torch.zeros(NUM_KEYPOINTS, 2), torch.ones(NUM_KEYPOINTS), torch.zeros(NUM_KEYPOINTS, dtype=torch.bool)
+)  # every keypoint is known not to be there
 
 
 def _nobody(image: Tensor, box: Tensor, crop_hw: tuple[int, int]) -> tuple[Tensor, ...]:
-    """Return a sample of a (4,) box where nobody is: every keypoint is known to be absent."""
-    nothing = torch.zeros(NUM_KEYPOINTS)
-    return _sample(image, box, torch.zeros(NUM_KEYPOINTS, 2), nothing + 1, nothing > 0, crop_hw)
+    """Return a sample of a (4,) box where nobody is."""
+    return _sample(image, box, _ABSENT, _ABSENT, crop_hw)
 
 
 def _mined_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:

@@ -91,7 +91,7 @@ class Trainer:
         if start:
             begin(network, start, spec, self._batch(0, 64)["images"])
         trunk = getattr(network, "trunk", None)
-        if isinstance(trunk, MobileNetV2):
+        if isinstance(trunk, MobileNetV2) and start:  # random blocks have nothing to keep
             trunk.freeze(config.frozen_blocks)
         ema = place(spec.build(), workers.device).requires_grad_(False).eval()
         ema.load_state_dict(network.state_dict())
@@ -118,7 +118,7 @@ class Trainer:
         workers = self.workers
         generator = torch.Generator().manual_seed(config.seed * _ORDER + step * _AUGMENT + workers.rank * _WORKER)
         small = config.small_hw is not None and step < config.small_until * config.steps
-        hw = config.small_hw if small and config.small_hw else config.input_hw
+        hw = config.small_hw if small and config.small_hw else config.input_hw or self.spec.input_hw
         return self.task.batch(workers.share(index), generator, hw)
 
     def resume(self) -> None:

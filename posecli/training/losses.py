@@ -86,6 +86,33 @@ def heatmap_loss(
     return loss
 
 
+def place_loss(logits: Tensor, cells: Tensor, weights: Tensor) -> Tensor:
+    """Compare a softmax over the cells with true places: its cross-entropy, and the distance of its mean.
+
+    Args:
+        logits: (N, K, h, w) predicted, float32.
+        cells: (N, K, 2) x y in cells; outside the map counts as its nearest cell.
+        weights: (N, K) in [0, 1]; 0 = not labelled.
+
+    Returns:
+        A scalar. Source: PoseFix section 3.4, equal shares; the truth is spread over the four cells around it.
+    """
+    height, width = logits.shape[-2:]
+    last = cells.new_tensor((width - 1, height - 1))
+    cells = cells.clamp(min=0).minimum(last)
+    x = torch.arange(width, device=cells.device)
+    y = torch.arange(height, device=cells.device)
+    across = (1 - (x - cells[..., 0, None]).abs()).clamp(min=0)  # (N, K, w), at most two above 0
+    down = (1 - (y - cells[..., 1, None]).abs()).clamp(min=0)
+    target = down[..., :, None] * across[..., None, :]
+    log_share = log_softmax(logits.flatten(-2), dim=-1).view(logits.shape)
+    entropy = -(target * log_share).sum(dim=(-2, -1))  # (N, K)
+    share = log_share.exp()
+    mean = torch.stack(((share.sum(-2) * x).sum(-1), (share.sum(-1) * y).sum(-1)), dim=-1)
+    distance = (mean - cells).abs().sum(-1)
+    return ((entropy + distance) * weights).sum() / weights.sum().clamp(min=1)
+
+
 def map_loss(maps: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Squared error of heatmaps or PAFs of whole pictures, cells with content weighing more.
 

@@ -23,7 +23,7 @@ from posecli.errors import ConfigError, InputError
 from posecli.training.compression import compress, decompress
 from posecli.training.samples import Canvases, Crops, Pictures
 
-_FORMAT = 1
+_FORMAT = 2
 _CHUNK = 64  # canvases compressed together
 _QUALITIES = (75, 60, 45, 30, 20)  # tried from the best down until the limit is met
 _ENTRY = 512  # bytes that .npz spends on an array beside its numbers, and on chunk_ends

@@ -73,6 +73,8 @@ class Crops:
     points: Tensor  # (M, K, 2) canvas pixels
     weights: Tensor  # (M, K) float in [0, 1]; 0 = not labelled
     present: Tensor  # (M, K) bool; False with weight 1: known not to be there
+    near_points: Tensor  # (M, K, 2) canvas pixels, of the person whose box overlaps most
+    near_labelled: Tensor  # (M, K) bool; nowhere True if no box overlaps
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from posecli.geometry.affine import crop_matrices, invert, transform_points, war
 from posecli.geometry.boxes import area, clip
 from posecli.geometry.heatmaps import HeatmapCodec
 from posecli.geometry.paf import encode as encode_pafs
-from posecli.networks import ModelSpec
+from posecli.networks import ModelSpec, get_spec
 from posecli.networks.detposenet import RawProposals, cell_centres
 from posecli.skeleton import EDGES, MIRROR
 from posecli.training.augment import (
@@ -27,7 +27,8 @@ from posecli.training.augment import (
     mirror_x,
     uniform,
 )
-from posecli.training.losses import detection_loss, heatmap_loss, map_loss
+from posecli.training.disturb import TruePoses, disturb
+from posecli.training.losses import detection_loss, heatmap_loss, map_loss, place_loss
 from posecli.training.samples import Crops, Pictures, on_device
 
 Batch = dict[str, Tensor]
@@ -44,6 +45,18 @@ class Task(Protocol):
 
     def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Return named scalars whose sum is to be minimised."""
+
+
+def run_spec(config: TrainConfig) -> ModelSpec:
+    """Return what a run trains: the zoo's network as the configuration changes it.
+
+    A refiner is trained and measured at one size; a proposer takes any, and is measured at its own.
+
+    Raises:
+        ConfigError: no such network, or no such option of it.
+    """
+    spec = get_spec(config.network)
+    return spec.with_options(config.network_options, input_hw=config.input_hw if spec.kind == "refiner" else None)
 
 
 def make_task(config: TrainConfig, spec: ModelSpec, samples: Crops | Pictures, device: torch.device) -> Task:
@@ -82,36 +95,52 @@ class RefinerTask:
         index = index.to(self.device)
         crops, augment = self.crops, self.augment
         points, weights, present = crops.points[index], crops.weights[index], crops.present[index]
+        near, near_labelled = crops.near_points[index], crops.near_labelled[index]
         boxes = half_body_boxes(crops.boxes[index], points, present, generator, augment.half_body)
         windows, rotation = jitter_boxes(boxes, generator, augment, aspect=hw[1] / hw[0], margin=self.spec.margin)
         matrices = crop_matrices(windows, crop_hw=hw, rotation=rotation)
         flipped = chance(generator, len(index), augment.flip, boxes)
         matrices = mirror_x(matrices, flipped, hw[1])
         images = warp(crops.canvases[index].float().div_(255), matrices, crop_hw=hw)
-        points = transform_points(points, invert(matrices))
-        points, weights, present = (
+        to_crop = invert(matrices)
+        points, near = transform_points(points, to_crop), transform_points(near, to_crop)
+        points, weights, present, near, near_labelled = (
             torch.where(flipped.view(-1, *[1] * (value.dim() - 1)), value[:, self.mirror], value)
-            for value in (points, weights, present)
+            for value in (points, weights, present, near, near_labelled)
         )
         inside = ((points >= 0) & (points <= points.new_tensor((hw[1] - 1, hw[0] - 1)))).all(-1)
         weights = weights * (inside | ~present)
         images = change_colour(images, generator, strength=augment.colour, grey=augment.grey)
         if augment.mask:
             images = mask_keypoints(images, points, present & inside, generator, rate=augment.mask)
-        return {"images": self.spec.normalise(images), "points": points, "weights": weights, "present": present}
+        batch = {"images": self.spec.normalise(images), "points": points, "weights": weights, "present": present}
+        if self.spec.takes_prior:
+            people = TruePoses(points, present, near, near_labelled, area(crops.boxes[index]) * _scale(to_crop))
+            batch["prior"] = disturb(people, generator)
+        return batch
 
     def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """Multi-scale supervision, Eq. (1): every stage against the heatmaps of its own scale."""
-        stages, total = network(batch["images"]), {}
-        height = batch["images"].shape[-2]
+        images = batch["images"]
+        inputs = [images]
+        if self.spec.takes_prior:
+            crop_hw = (images.shape[-2], images.shape[-1])
+            bare: Any = getattr(network, "module", network)  # several processes wrap it
+            inputs.append(bare.draw_prior(batch["prior"], batch["present"], crop_hw=crop_hw))
+        stages, total = network(*inputs), {}
+        height = images.shape[-2]
         for number, heatmaps in enumerate(stages):
             last = number == len(stages) - 1
             stride = height // heatmaps.shape[-2]
             codec = self._codec_at(stride, number)
+            if codec.activation == "softmax":
+                cells = codec.to_cells(batch["points"])
+                total[f"stage{number}"] = place_loss(heatmaps.float(), cells, batch["weights"] * batch["present"])
+                continue
             target = codec.encode(batch["points"], heatmap_hw=(heatmaps.shape[-2], heatmaps.shape[-1]))
             target = target * batch["present"][..., None, None]
             loss = heatmap_loss(
-                heatmaps.float(),
+                heatmaps.float() / codec.peak,
                 target,
                 batch["weights"],
                 structure=self.loss.structure,
@@ -236,3 +265,8 @@ def _inside_any(points: Tensor, boxes: Tensor, active: Tensor) -> Tensor:
 def _seen(mask: Tensor, target: Tensor) -> Tensor:
     """A cell with a drawn target is known even where the rest is not."""
     return torch.maximum(mask, (target.abs() > 0.05).to(mask))
+
+
+def _scale(matrices: Tensor) -> Tensor:
+    """Return how (N, 2, 3) matrices change areas, (N,)."""
+    return (matrices[:, 0, 0] * matrices[:, 1, 1] - matrices[:, 0, 1] * matrices[:, 1, 0]).abs()

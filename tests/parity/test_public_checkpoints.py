@@ -13,6 +13,7 @@ import public_code
 from posecli.networks import available, fuse_batch_norm, get_spec, load_network
 from posecli.networks._foreign import fit, own_tensors, translate
 from posecli.networks._layouts import LAYOUTS
+from posecli.networks._resnet import ResNet
 from posecli.networks._weights import WeightsFile, fill
 from posecli.networks.hourglass import StackedHourglass
 from posecli.networks.hourglass52 import Hourglass52
@@ -80,7 +81,7 @@ def test_simplebaseline_answers_as_its_code(names):
     expected = public_code.simplebaseline(public, images, blocks=blocks, width=16, keypoints=5, **names)
 
     network = ours(
-        SimpleBaseline(blocks, width=16, keypoints=5),
+        SimpleBaseline(partial(ResNet, blocks), width=16, keypoints=5),
         public,
         layout_of("simplebaseline-", "mmpose" if names else "official"),
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from posecli.networks._count import count_params
-from posecli.networks.posefix import PoseFix, draw_prior
+from posecli.networks._resnet import ResNet
+from posecli.networks.posefix import PoseFix
 from tests.foreign_keys import check_places, resnet_place
 
 
@@ -13,7 +16,7 @@ def place(name):
     """Where the module's docstring puts an official layer."""
     if name.startswith("resnet"):
         return resnet_place(name)
-    return {"up1": "ups.0", "up2": "ups.1", "up3": "ups.2", "out": "head"}[name]
+    return {"up1": "deconvs.0", "up2": "deconvs.1", "up3": "deconvs.2", "out": "head"}[name]
 
 
 def test_every_official_weight_has_its_place():
@@ -28,22 +31,22 @@ def test_prior_is_a_wide_gaussian_about_each_visible_point():
     points = torch.tensor([[[100.0, 50.0], [20.0, 30.0]]])
     visible = torch.tensor([[True, False]])
 
-    prior = draw_prior(points, visible, crop_hw=(256, 192))
+    prior = PoseFix.draw_prior(points, visible, crop_hw=(256, 192))
 
     assert prior.shape == (1, 2, 256, 192)
     assert prior[0, 0, 50, 100] == 255
     torch.testing.assert_close(prior[0, 0, 50, 107], 255 * torch.tensor(-0.5).exp(), rtol=1e-5, atol=0)
     assert not prior[0, 1].any()
-    large = draw_prior(points, visible, crop_hw=(384, 288))
+    large = PoseFix.draw_prior(points, visible, crop_hw=(384, 288))
     torch.testing.assert_close(large[0, 0, 59, 100], 255 * torch.tensor(-0.5).exp(), rtol=1e-5, atol=0)
 
 
 def test_answer_depends_on_the_prior():
-    network = PoseFix((1, 1, 1, 1), width=8).eval()
+    network = PoseFix(partial(ResNet, (1, 1, 1, 1)), width=8).eval()
     images, points = torch.rand(1, 3, 64, 64), torch.full((1, 17, 2), 20.0)
 
     with torch.inference_mode():
-        seen = network(images, draw_prior(points, torch.ones(1, 17) > 0, crop_hw=(64, 64)))[0]
-        moved = network(images, draw_prior(points + 20, torch.ones(1, 17) > 0, crop_hw=(64, 64)))[0]
+        seen = network(images, PoseFix.draw_prior(points, torch.ones(1, 17) > 0, crop_hw=(64, 64)))[0]
+        moved = network(images, PoseFix.draw_prior(points + 20, torch.ones(1, 17) > 0, crop_hw=(64, 64)))[0]
 
     assert (seen - moved).abs().max() > 1e-3

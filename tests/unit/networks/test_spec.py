@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 import torch
 
+from posecli.errors import ConfigError
 from posecli.networks import get_spec
+from posecli.networks._count import count_params
 
 
 def test_mean_and_std_are_in_the_order_that_the_network_takes():
@@ -23,3 +26,35 @@ def test_normalised_images_are_channels_last_in_memory():
     images = get_spec("prs-tiny").normalise(torch.rand(2, 3, 8, 6))
 
     assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_options_reach_the_network_and_its_parts():
+    spec = get_spec("ccm-r50")
+
+    changed = spec.with_options({"widths": [16, 8, 8], "trunk": {"blocks": [1, 1, 1, 1]}}, input_hw=(128, 96))
+
+    with torch.device("meta"):
+        answer = changed.build().eval()(torch.rand(1, 3, 128, 96))[-1]
+        assert count_params(changed.build()) < count_params(spec.build()) / 2
+    assert answer.shape == (1, 17, 64, 48)  # the trunk is dilated as before
+    assert (changed.input_hw, spec.input_hw) == ((128, 96), (256, 192))
+
+
+def test_options_replace_what_the_zoo_gives_by_place():
+    with torch.device("meta"):
+        answers = get_spec("hourglass-8").with_options({"stacks": 2, "width": 32}).build()(torch.rand(2, 3, 64, 64))
+
+    assert len(answers) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"widht": 3}, "ccm-r50 has no option 'widht'; choose from trunk, widths"),
+        ({"trunk": {"depth": 3}}, "ccm-r50: trunk has no option 'depth'; choose from blocks"),
+        ({"widths": {"first": 3}}, "ccm-r50: option widths is no part"),
+    ],
+)
+def test_options_that_there_are_not_are_named(options, message):
+    with pytest.raises(ConfigError, match=message):
+        get_spec("ccm-r50").with_options(options)

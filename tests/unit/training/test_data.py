@@ -9,7 +9,7 @@ import torch
 
 from posecli.config import DatasetConfig
 from posecli.errors import InputError
-from posecli.training.data import load_crops, load_pictures, person_labels, picture_paths
+from posecli.training.data import first_people, load_crops, load_pictures, person_labels, picture_paths
 
 HW = (64, 48)
 
@@ -146,3 +146,36 @@ def test_missing_picture_is_named(root):
 
     with pytest.raises(InputError, match=r"a\.png: "):
         load_crops(root, (DatasetConfig(images="photos", annotations="people.json"),), crop_hw=HW)
+
+
+def test_the_person_whose_box_overlaps_most_is_near(root):
+    truth = json.loads((root / "people.json").read_text())
+    truth["annotations"] = [
+        person(1, 1, [20, 10, 45, 60], points=[(40, 30), (50, 40)]),
+        person(2, 1, [30, 10, 45, 60], points=[(60, 30)]),
+        person(3, 2, [20, 10, 45, 60], points=[(40, 30)]),
+    ]
+    write(root / "people.json", truth)
+
+    crops = load_crops(root, (DatasetConfig(images="photos", annotations="people.json"),), crop_hw=HW)
+
+    assert crops.near_labelled.sum(1).tolist() == [1, 2, 0]
+    # both canvases show both people: they lie 20 pixels apart on either, in opposite directions
+    toward = crops.near_points[:2, 0] - crops.points[:2, 0]
+    torch.testing.assert_close(toward[0], -toward[1], rtol=1e-4, atol=1e-4)
+    assert toward[0, 0] > 0
+
+
+def test_first_people_are_the_first_that_make_crops(root):
+    truth = json.loads((root / "people.json").read_text())
+    truth["annotations"] += [
+        person(4, 1, [20, 10, 20, 20], points=[(30, 30)]),  # too small
+        person(5, 1, [20, 10, 45, 60], points=[(40, 30)], iscrowd=1),
+        person(6, 1, [30, 10, 45, 60], points=[(60, 30)]),
+    ]
+
+    assert [entry["id"] for entry in first_people(truth["annotations"])] == [1, 3, 6]
+    assert [entry["id"] for entry in first_people(truth["annotations"], 2)] == [1, 3]
+    assert [entry["id"] for entry in first_people(truth["annotations"], min_area=0)] == [1, 3, 4, 6]
+    config = DatasetConfig(images="photos", annotations="people.json", max_people=1)
+    assert len(load_crops(root, (config,), crop_hw=HW).boxes) == 1

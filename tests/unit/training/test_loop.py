@@ -18,7 +18,7 @@ from posecli.runtime import Workers
 from posecli.training.data import load_samples
 from posecli.training.loop import Trainer, batch_index, export_checkpoint, learning_rate
 from posecli.training.start import begin, read_start
-from posecli.training.tasks import make_task
+from posecli.training.tasks import make_task, run_spec
 
 CPU = torch.device("cpu")
 
@@ -58,7 +58,7 @@ def config_of(network, **changes):
 
 
 def trainer_of(config, data, folder):
-    spec = get_spec(config.network)
+    spec = run_spec(config)
     task = make_task(config, spec, load_samples(data, config, spec), CPU)
     return Trainer(config, spec, task, start={}, folder=folder, workers=Workers(CPU))
 
@@ -99,6 +99,34 @@ def test_export_wants_a_whole_checkpoint(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"torn")
     with pytest.raises(InputError, match="damaged"):
         export_checkpoint(tmp_path, tmp_path / "a.safetensors")
+
+
+# what makes one network of each kind small
+SMALL = {
+    "ccm-r50": {"trunk": {"blocks": [1, 1, 1, 1]}, "widths": [16, 16, 16]},
+    "ccm-mobilenetv2": {"widths": [16, 16, 16]},
+    "cpn-r50": {"trunk": {"blocks": [1, 1, 1, 1]}},
+    "hourglass-8": {"stacks": 2, "width": 32},
+    "hrnet-w32": {"width": 4},
+    "mspn-2": {"width": 0.125},
+    "pcr-r50": {"trunk": {"blocks": [1, 1, 1, 1]}, "widths": [16, 16, 16]},
+    "posefix-r50": {"trunk": {"blocks": [1, 1, 1, 1]}, "width": 16},
+    "simplebaseline-r50": {"trunk": {"blocks": [1, 1, 1, 1]}, "width": 16},
+}
+
+
+@pytest.mark.parametrize("network", SMALL)
+def test_every_kind_of_refiner_trains_from_random_weights(network, data, tmp_path):
+    people = DatasetConfig(images="people", annotations="people.json")
+    config = config_of(network, network_options=SMALL[network], datasets=(people,), steps=2)
+    trainer = trainer_of(config, data, tmp_path)
+    before = {name: weight.clone() for name, weight in trainer.run.network.named_parameters() if weight.requires_grad}
+
+    losses = trainer._step()
+
+    assert all(loss.isfinite() and loss > 0 for loss in losses.values())
+    after = dict(trainer.run.network.named_parameters())
+    assert not [name for name, weight in before.items() if torch.equal(weight, after[name])]
 
 
 def test_refiner_learns_its_crops(data, tmp_path):

@@ -5,7 +5,14 @@ import torch
 
 from posecli.geometry.heatmaps import HeatmapCodec
 from posecli.networks.detposenet import RawProposals, cell_centres
-from posecli.training.losses import assign_boxes, detection_loss, heatmap_loss, map_loss, structure_errors
+from posecli.training.losses import (
+    assign_boxes,
+    detection_loss,
+    heatmap_loss,
+    map_loss,
+    place_loss,
+    structure_errors,
+)
 
 
 def peaks():
@@ -115,3 +122,17 @@ def test_ignored_cells_are_not_pushed_down():
     assert float(box) == 0
     assert not logits.grad[ignore].any()
     assert (logits.grad[~ignore] > 0).all()
+
+
+def test_place_loss_agrees_with_a_slow_sum():
+    generator = torch.Generator().manual_seed(2)
+    logits, cell = torch.randn(1, 1, 4, 5, generator=generator), torch.tensor([[[2.25, 1.0]]])
+    share = (logits[0, 0] - logits[0, 0].logsumexp((0, 1))).exp()
+    entropy = -(0.75 * share[1, 2].log() + 0.25 * share[1, 3].log())
+    x = sum(share[row, column] * column for row in range(4) for column in range(5))
+    y = sum(share[row, column] * row for row in range(4) for column in range(5))
+
+    loss = place_loss(logits, cell, torch.ones(1, 1))
+
+    torch.testing.assert_close(loss, entropy + (x - 2.25).abs() + (y - 1).abs(), rtol=0, atol=1e-5)
+    assert float(place_loss(logits, cell, torch.zeros(1, 1))) == 0

@@ -29,6 +29,8 @@ def crops(count=3, size=48):
         torch.rand(people, 17, 2) * size,
         torch.rand(people, 17),
         torch.rand(people, 17) > 0.5,
+        torch.rand(people, 17, 2) * size,
+        torch.rand(people, 17) > 0.5,
     )
 
 
@@ -82,7 +84,8 @@ def test_several_packs_are_one_training_set(tmp_path):
 def noise(count=8):
     canvases = Canvases.of([torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(count)])
     nothing = torch.zeros(count, 17)
-    return Crops(canvases, torch.zeros(count, 4), torch.zeros(count, 17, 2), nothing, nothing > 0)
+    places = torch.zeros(count, 17, 2)
+    return Crops(canvases, torch.zeros(count, 4), places, nothing, nothing > 0, places, nothing > 0)
 
 
 def test_a_limit_lowers_the_quality_until_the_file_fits(tmp_path):
