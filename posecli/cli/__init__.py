@@ -36,6 +36,7 @@ class Lazy(NamedTuple):
 COMMANDS = {
     "infer": Lazy("posecli.cli.infer:infer", "Annotate the people in images, folders and videos."),
     "eval": Lazy("posecli.cli.eval:evaluate", "Score poses against COCO ground truth."),
+    "render": Lazy("posecli.cli.render:render", "Draw saved people, without any network."),
     "weights": Lazy("posecli.cli.weights:weights", "See, fetch, import and check the networks' weights."),
     "train": Lazy("posecli.cli.train:train", "Train a network of the zoo."),
     "doctor": Lazy("posecli.cli.doctor:doctor", "Check what this machine can do, and what is missing."),

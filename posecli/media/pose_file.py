@@ -11,12 +11,24 @@ import torch
 from posecli.errors import InputError
 from posecli.geometry.boxes import xywh_to_xyxy
 from posecli.media.boxes import person_category
-from posecli.media.checked_json import Record, checked_object, integer, is_number, numbers, read_json, shown
-from posecli.records import Frame, Poses
+from posecli.media.checked_json import (
+    Record,
+    checked_object,
+    integer,
+    is_number,
+    number,
+    numbers,
+    read_json,
+    shown,
+    text,
+)
+from posecli.records import Annotated, Frame, Poses, Rejection
 from posecli.skeleton import NUM_KEYPOINTS
 
 Key: TypeAlias = tuple[str, int | str]  # what names a picture, and the name
 
+_LAYOUT = "x, y, width, height in pixels"
+_MAX_REASON = 40  # letters
 _FOREIGN_SCORES = (0.0, 0.5, 1.0)  # of a keypoint without one, by its v
 
 
@@ -43,8 +55,8 @@ class PoseFile:
         self._read_people(dataset)
         self._met: set[int] = set()
 
-    def __call__(self, frame: Frame) -> Poses | None:
-        """Return a frame's people; None for a frame that the file does not have.
+    def __call__(self, frame: Frame) -> Annotated | None:
+        """Return a frame with its people; None for a frame that the file does not have.
 
         Raises:
             InputError: the file has this frame with another size or time stamp, so it is about something else.
@@ -59,7 +71,8 @@ class PoseFile:
             raise InputError(f"{self.path}: {_named(image)} is {image['width']}x{image['height']}, this one {found}")
         if None not in (frame.pts, image.get("pts")) and frame.pts != image["pts"]:
             raise InputError(f"{self.path}: {_named(image)} has the time stamp {image['pts']}, this one {frame.pts}")
-        return _poses(self._people.get(image_id, []))
+        poses = _poses(self._people.get(image_id, []))
+        return Annotated(frame, poses, refiner_runs=0, rejections=image["rejections"])
 
     def check_all_met(self) -> None:
         """See, after the last frame, that the source had all frames of the file.
@@ -84,7 +97,7 @@ class PoseFile:
                 integer(image, name, where)
             if image.get("pts") is not None:
                 integer(image, "pts", where)
-            self._images[image_id] = image
+            self._images[image_id] = {**image, "rejections": _rejections(image, where)}
             for key in _keys(image, where):
                 self._ids.setdefault(key, image_id)
 
@@ -116,6 +129,21 @@ def _keys_of(frame: Frame) -> list[Key]:
     return named if frame.pts is None else [("frame_index", frame.index), *named]
 
 
+def _rejections(image: Record, where: str) -> tuple[Rejection, ...]:
+    """Return what was dropped, which `infer --explain` writes."""
+    values = image.get("rejections", [])
+    if not isinstance(values, list):
+        raise InputError(f"{where}: rejections is {shown(values)}, wanted a list")
+    found = []
+    for index, value in enumerate(values):
+        place = f"{where}: rejections[{index}]"
+        record = checked_object(value, place)
+        left, top, width, height = numbers(record, "bbox", 4, place, layout=_LAYOUT)
+        box = (left, top, left + width, top + height)
+        found.append(Rejection(box, number(record, "box_score", place), text(record, "reason", place)[:_MAX_REASON]))
+    return tuple(found)
+
+
 def _named(image: Record) -> str:
     name = image.get("file_name")
     return shown(name) if isinstance(name, str) else f"image {image['id']}"
@@ -137,7 +165,7 @@ def _person(record: Record, where: str) -> Record:
         raise InputError(f"{where}: score is {shown(score)}, wanted a number")
     track_id = attributes.get("track_id")
     return {
-        "bbox": numbers(record, "bbox", 4, where, layout="x, y, width, height in pixels"),
+        "bbox": numbers(record, "bbox", 4, where, layout=_LAYOUT),
         "points": [(x, y) if v else (math.nan, math.nan) for x, y, v in zip(*[iter(flat)] * 3, strict=True)],
         "scores": scores,
         "score": score,
