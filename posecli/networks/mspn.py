@@ -195,6 +195,7 @@ _refine50 = partial(MSPN, block=SplitBottleneck, width=26 * HierarchicalSplit.sl
 
 def _spec(name: str, build: Callable[..., MSPN], stages: int, input_hw: tuple[int, int], ap: float | None) -> ModelSpec:
     sharp, last = _SIGMAS[:-1], _SIGMAS[1:]
+    source = "Li et al., arXiv:1901.00148; megvii-detection/MSPN" if name == "mspn" else "Yu et al., ICCV 2019 workshop"
     return ModelSpec(
         name=f"{name}-{stages}" + ("-384x288" if input_hw == (384, 288) else ""),
         kind="refiner",
@@ -206,17 +207,17 @@ def _spec(name: str, build: Callable[..., MSPN], stages: int, input_hw: tuple[in
         margin=(1.09, 1.135),
         codec=HeatmapCodec(stride=4, heatmap_sigma=_SIGMAS[-1], offset=2.0, subpixel="second_peak", blur=5),
         target_sigmas=sharp * (stages - 1) + last,
-        source="Li et al., arXiv:1901.00148; megvii-detection/MSPN"
-        if name == "mspn"
-        else "Yu et al., ICCV 2019 workshop",
+        source=source,
+        license="MIT" if name == "mspn" else "",
         reported_ap=ap,
-        reported_on="COCO val2017, the detector's boxes, flip test" if ap else "",
+        reported_on="COCO val2017, boxes of its own detector, flip test" if ap else "",
     )
 
 
 SPECS = (
     *(_spec("mspn", MSPN, stages, (256, 192), ap) for stages, ap in ((1, 0.715), (2, 0.745), (3, 0.752), (4, 0.759))),
-    *(_spec("mspn", MSPN, stages, (384, 288), None) for stages in (1, 2, 3, 4)),
+    *(_spec("mspn", MSPN, stages, (384, 288), None) for stages in (1, 2, 3)),
+    _spec("mspn", MSPN, 4, (384, 288), 0.769),
     _spec("refine50", _refine50, 4, (256, 192), 0.760),
     _spec("refine50", _refine50, 4, (384, 288), 0.775),
 )
