@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from posecli.backends.onnx import PREFIX as ONNX
+from posecli.backends.onnx import load_onnx, onnx_path
 from posecli.config import PipelineConfig, RefineConfig
 from posecli.errors import ConfigError, DeviceError, WeightsError
 from posecli.media.boxes import BoxFile
@@ -131,6 +133,9 @@ class _Loader:
 
     def __call__(self, name: str, *, kind: str) -> tuple[nn.Module, ModelSpec]:
         """Load a network of this kind."""
+        if name.startswith(ONNX):
+            self.used[name] = sha256(onnx_path(name))
+            return load_onnx(name, device=self.device, kind=kind)
         spec = get_spec(name)
         path = self._given.get(name)
         try:
@@ -186,7 +191,8 @@ def load_pipeline(
         WeightsError: weights are missing, damaged or another network's.
     """
     for name in (config.detect.detector, config.detect.proposer, *config.refine.networks):
-        get_spec(name)  # a misspelt name shows before anything is loaded
+        if not name.startswith(ONNX):
+            get_spec(name)  # a misspelt name shows before anything is loaded
     load = _Loader(device, weights, allow_random=allow_random)
     boxes = BoxFile(Path(config.detect.boxes)) if config.detect.boxes else None
     proposer, refiner = _proposals(config, boxes, load), _refiner(config.refine, load)
@@ -204,7 +210,8 @@ def _refiner(config: RefineConfig, load: _Loader) -> Refiner:
 def _proposals(config: PipelineConfig, boxes: BoxFile | None, load: _Loader) -> ProposalSource:
     """Load what gives the boxes, and beside it, if the filter is on, what gives the coarse heatmaps."""
     detect = config.detect
-    if boxes is None and get_spec(detect.detector).kind != "detector":
+    foreign = detect.detector.startswith(ONNX)
+    if boxes is None and not foreign and get_spec(detect.detector).kind != "detector":
         network, spec = load(detect.detector, kind="proposer")
         return Proposer(network, spec, detect, load.device)
     source = boxes or Detector(load(detect.detector, kind="detector")[0], load.device)

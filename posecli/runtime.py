@@ -123,6 +123,11 @@ def half_precision(device: torch.device, *, enabled: bool = True) -> AbstractCon
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
+def onnx_providers(device: torch.device) -> list[str]:
+    """Name ONNX Runtime's ways to run on a device, the best first."""
+    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if device.type == "cuda" else ["CPUExecutionProvider"]
+
+
 def place(network: nn.Module, device: torch.device) -> nn.Module:
     """Move a network to a device, with its weights in the layout that convolutions there like best."""
     placed: nn.Module = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -60,14 +60,28 @@ def from_metadata(spec: ModelSpec, metadata: Mapping[str, str], *, where: str) -
     if not isinstance(values, dict):
         raise WeightsError(f"{where}: its {KEY} is no short JSON object; import the weights again")
     try:
-        codec = values.pop("codec", {})
-        if not isinstance(codec, dict):
-            raise ConfigError(f"codec is {codec!r:.40}, wanted an object")
-        known = tuple(item.name for item in fields(HeatmapCodec))
-        changed = _checked(codec, like=spec.codec, known=known)
-        return replace(spec, **_checked(values, like=spec, known=_FIELDS[:-1]), codec=replace(spec.codec, **changed))
+        return override(spec, values)
     except ConfigError as error:
         raise WeightsError(f"{where}: its {KEY} cannot be used: {error}; import the weights again") from error
+
+
+def override(spec: ModelSpec, values: Mapping[str, object]) -> ModelSpec:
+    """Return a spec with other preprocessing and decoding.
+
+    Args:
+        spec: stays as it is where nothing else is said.
+        values: by field, as JSON or TOML gave them; `codec` is a table of its own.
+
+    Raises:
+        ConfigError: an unknown name, a value of another kind, or out of range.
+    """
+    codec = values.get("codec", {})
+    if not isinstance(codec, dict):
+        raise ConfigError(f"codec is {codec!r:.40}, wanted an object")
+    known = tuple(item.name for item in fields(HeatmapCodec))
+    changed = replace(spec.codec, **_checked(codec, like=spec.codec, known=known))
+    others = {name: value for name, value in values.items() if name != "codec"}
+    return replace(spec, **_checked(others, like=spec, known=_FIELDS[:-1]), codec=changed)
 
 
 def _checked(values: Mapping[str, object], *, like: ModelSpec | HeatmapCodec, known: tuple[str, ...]) -> dict[str, Any]:

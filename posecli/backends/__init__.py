@@ -1,0 +1,1 @@
+"""The contracts of our networks, kept by something else than torch."""
