@@ -70,12 +70,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[: does.cut_after.pop(0)] if does.cut_after else body)
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request, client_address):
+        """A client that hangs up is part of the tests."""
+
+
 @contextmanager
 def serving(behaviour):
     """Serve; gives the server's address."""
     handler = type("Handler", (_Handler,), {"behaviour": behaviour})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.daemon_threads = True
+    with _Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -337,8 +337,10 @@ def _only_one(part: _Part) -> Iterator[None]:
     with part.lock.open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise WeightsError(f"{part.path}: another posecli is fetching this file; wait for it") from error
+        except OSError:
+            pass  # a file system without locks: two at once only cost time, the hash is checked at the end
         try:
             yield
         finally:

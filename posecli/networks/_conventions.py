@@ -110,7 +110,7 @@ def _like(name: str, value: object, example: object) -> object:
             raise ConfigError(f"{name} is {value!r:.40}, wanted {'true or false' if example in {0, 1} else 'a word'}")
         return value
     kinds = (int,) if isinstance(example, int) else (int, float)
-    if type(value) not in kinds or not math.isfinite(value):  # type: ignore[arg-type]
+    if type(value) not in kinds or value != value:  # noqa: PLR0124 - not a number
         raise ConfigError(f"{name} is {value!r:.40}, wanted {'a whole' if kinds == (int,) else 'a'} number")
     low, high = _RANGES.get(name, (-math.inf, math.inf))
     if not low <= value <= high:  # type: ignore[operator]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache, partial
 from pathlib import Path
 
@@ -169,6 +170,20 @@ def test_every_public_name_and_shape_has_its_place(name):
     counters = sum(key.endswith("num_batches_tracked") for key in public)
     assert sum(fitted.dropped.values()) == counters
     assert len(public) == len(fitted.tensors) + counters
+
+
+def test_torchvisions_older_names_have_their_place_too():
+    name = "fasterrcnn-r50-fpn"
+    old = {
+        key.replace("rpn.head.conv.0.0.", "rpn.head.conv.")
+        if "rpn" in key
+        else re.sub(r"(_blocks\.\d)\.0\.", r"\1.", key)
+        for key in names_and_shapes(name)
+    }
+    layout = layout_of(name, "torchvision")
+
+    assert "backbone.fpn.inner_blocks.0.weight" in old
+    assert {layout.rename(key) for key in old} == own_tensors(get_spec(name)).keys()
 
 
 def test_a_public_file_loads_through_the_door(tmp_path):
