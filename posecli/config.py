@@ -98,7 +98,7 @@ SUBPIXEL_METHODS = (
     "none", "quarter", "second_peak", "parabola", "log_parabola", "paraboloid", "dark", "soft_argmax",
 )  # fmt: skip
 POSE_NMS = ("hard", "soft", "fusion", "none")
-POSE_SCORES = ("mean", "counted")
+POSE_SCORES = ("mean", "counted", "calibrated")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,8 +145,10 @@ class RefineConfig:
 class MergeConfig:
     """How poses are scored and doubles removed."""
 
-    pose_score: str = "counted"  # box score x mean of all keypoints, or of those counted
+    pose_score: str = "counted"  # box score x mean of all keypoints, or of those counted, or this calibrated
     min_keypoint_score: float = 0.2  # a keypoint is counted above this, as in HRNet
+    # Slope and intercept of the calibrated score: a logistic curve of the counted score's log odds.
+    calibration: tuple[float, float] = (1.0, 0.0)
     pose_nms: str = "hard"  # "soft" lowers a double's score, "fusion" averages a pose with its doubles, "none"
     max_oks: float = 0.9  # poses more alike than this are doubles
     soft_nms_sigma: float = 0.9  # of soft NMS, whose factor is exp(-OKS^2 / sigma), as in HRNet
@@ -161,6 +163,9 @@ class MergeConfig:
         for name in ("min_keypoint_score", "max_oks", "min_score", "min_labelled_score", "min_visible_score"):
             _check_fraction(name, getattr(self, name))
         _check_positive("soft_nms_sigma", self.soft_nms_sigma)
+        if len(self.calibration) != 2 or not all(abs(value) <= 100 for value in self.calibration):
+            raise ConfigError(f"calibration must be a slope and an intercept within 100, got {self.calibration}")
+        _check_positive("calibration's slope", self.calibration[0])
         for name, known in (("pose_score", POSE_SCORES), ("pose_nms", POSE_NMS)):
             if getattr(self, name) not in known:
                 raise ConfigError(f"unknown {name} {getattr(self, name)!r}; choose from {', '.join(known)}")

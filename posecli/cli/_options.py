@@ -169,7 +169,16 @@ _OPTIONS = (
         type=click.Choice(POSE_SCORES),
         default=MergeConfig.pose_score,
         show_default=True,
-        help="A pose's score: its box's times the mean of all keypoints' or of those above --min-keypoint-score.",
+        help="A pose's score: its box's times the mean of all keypoints' or of those above --min-keypoint-score; or "
+        "that calibrated: the share of such poses that are right.",
+    ),
+    click.option(
+        "--calibration",
+        type=_numbers,
+        default=",".join(f"{value:g}" for value in MergeConfig.calibration),
+        show_default=True,
+        metavar="SLOPE,INTERCEPT",
+        help="Of --pose-score calibrated; examples/calibrate_scores.py fits it to a network.",
     ),
     click.option(
         "--min-keypoint-score",

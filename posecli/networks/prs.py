@@ -152,7 +152,7 @@ SPECS = (
         kind="refiner",
         build=partial(PoseRefinementNet),
         input_hw=(256, 192),
-        codec=HeatmapCodec(stride=4, heatmap_sigma=2.0, blur=5),
+        codec=HeatmapCodec(stride=4, heatmap_sigma=2.0, subpixel="paraboloid", blur=5),
         source="DetPoseNet III-C",
     ),
     _spec("prs-base", resnet50, stacks=2),

@@ -11,6 +11,8 @@ from posecli.geometry.oks import fuse, oks_nms, pose_similarity, soft_oks_nms
 from posecli.records import Candidates, Poses
 from posecli.skeleton import OKS_SIGMAS
 
+_LEAST_CHANCE = 1e-6  # scores nearer to 0 and 1 have no finite odds in single precision
+
 
 def merge(candidates: Candidates, keypoints: Tensor, keypoint_scores: Tensor, config: MergeConfig) -> Poses:
     """Score the refined poses, keep the best of each heap, and sort them, best first.
@@ -52,7 +54,8 @@ def pose_scores(box_scores: Tensor, keypoint_scores: Tensor, config: MergeConfig
 
     "mean" is the box score times the mean of the keypoint scores (CPN, MSPN). "counted" takes the mean of those above
     `min_keypoint_score` (HRNet's `in_vis_thre`), and of all where none is above, so that such poses still have an order
-    (HRNet gives them 0).
+    (HRNet gives them 0). "calibrated" is the counted score as the chance that the pose is right: a rising curve of
+    it, so that the order stays.
 
     Args:
         box_scores: (N,) in [0, 1].
@@ -65,4 +68,14 @@ def pose_scores(box_scores: Tensor, keypoint_scores: Tensor, config: MergeConfig
     counted = keypoint_scores > config.min_keypoint_score
     counted = counted | ~counted.any(dim=1, keepdim=True)
     mean_counted = (keypoint_scores * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
-    return (box_scores * mean_counted).clamp(0, 1)
+    scores = (box_scores * mean_counted).clamp(0, 1)
+    return calibrate(scores, config.calibration) if config.pose_score == "calibrated" else scores
+
+
+def calibrate(scores: Tensor, calibration: tuple[float, float]) -> Tensor:
+    """Return the (...) logistic curve of the log odds of scores in [0, 1], by its slope and intercept.
+
+    Source: Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
+    """
+    slope, intercept = calibration
+    return torch.sigmoid(slope * torch.logit(scores, eps=_LEAST_CHANCE) + intercept)

@@ -117,5 +117,24 @@ def test_flip_merge_of_the_mirrored_maps_is_the_maps():
     torch.testing.assert_close(flip_merge(heatmaps, mirrored, MIRROR), heatmaps)
 
 
+@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("centred", [True, False])
+def test_mirrored_map_lies_right_after_the_shift_that_its_codec_asks_for(stride, centred):
+    codec = HeatmapCodec(stride=stride, centred=centred)
+    width = 64 * stride
+    points = random_points(8.0 * stride, [width - 8.0 * stride, 40.0 * stride])
+    mirrored_points = torch.stack((width - 1 - points[..., 0], points[..., 1]), dim=-1)
+    maps, mirrored = (codec.encode(given, heatmap_hw=(48, 64)) for given in (points, mirrored_points))
+    as_they_are = tuple(range(points.shape[1]))
+
+    def error_px(shift):
+        return float((codec.decode(flip_merge(maps, mirrored, as_they_are, shift=shift))[0] - points).abs().max())
+
+    right_shift = 0.0 if centred else 1 - 1 / stride
+    assert error_px(right_shift) < 0.02 * stride
+    for wrong in {0.0, 0.5, 1.0} - {right_shift}:
+        assert error_px(wrong) > 0.9 * stride * abs(wrong - right_shift) / 2  # the mean lies half as far off
+
+
 def test_mirror_twice_is_the_same_keypoint():
     assert [MIRROR[MIRROR[index]] for index in range(17)] == list(range(17))

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from posecli.config import POSE_NMS, POSE_SCORES, MergeConfig
+from posecli.errors import ConfigError
 from posecli.records import Candidates
 from posecli.stages.merge import merge, pose_scores
 
@@ -27,6 +28,26 @@ def test_score_is_box_score_times_mean_of_keypoints(kind, expected):
     scores = pose_scores(torch.tensor([0.5, 1.0]), keypoint_scores, MergeConfig(pose_score=kind))
 
     torch.testing.assert_close(scores, torch.tensor(expected))
+
+
+def test_calibrated_score_is_the_logistic_curve_of_the_counted_scores_odds():
+    box_scores, keypoint_scores = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0]), torch.ones(5, 17)
+    config = MergeConfig(pose_score="calibrated", calibration=(1.7, -0.4))
+
+    scores = pose_scores(box_scores, keypoint_scores, config)
+
+    expected = [1 / (1 + math.exp(0.4 - 1.7 * math.log(score / (1 - score)))) for score in (0.2, 0.5, 0.9)]
+    assert scores[1:4].tolist() == pytest.approx(expected, abs=1e-6)
+    assert 0 <= float(scores[0]) < 1e-6
+    assert 1 - 1e-6 < float(scores[4]) <= 1
+    as_it_is = MergeConfig(pose_score="calibrated", calibration=(1.0, 0.0))
+    torch.testing.assert_close(pose_scores(box_scores, keypoint_scores, as_it_is), box_scores, rtol=0, atol=2e-6)
+
+
+@pytest.mark.parametrize("wrong", [(0.0, 1.0), (-1.0, 0.0), (1.0,), (float("nan"), 0.0), (1.0, float("inf"))])
+def test_a_curve_that_does_not_rise_is_refused(wrong):
+    with pytest.raises(ConfigError, match="calibration"):
+        MergeConfig(calibration=wrong)
 
 
 def test_people_come_best_first_with_their_boxes_and_origins():
