@@ -32,6 +32,7 @@ from posecli.networks._mobilenet import MobileNetV2
 from posecli.networks._resnet import resnet50, resnet152, resnext50
 from posecli.networks._shufflenet import ShuffleNetV2
 from posecli.networks._spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
+from posecli.networks.hrnet import HRNetBody
 
 _DILATIONS = (1, 2, 3, 4)
 _SQUEEZE = 4
@@ -92,6 +93,19 @@ def decoder(inputs: int, widths: tuple[int, ...], *, keypoints: int, se: bool, h
     sizes = zip((inputs, *widths), widths, strict=False)
     mixers = [ContextMixer(before, after, se=se, hdc=hdc) for before, after in sizes]
     return nn.Sequential(*mixers, nn.Conv2d(widths[-1], keypoints, 1))
+
+
+class HighResolutionTrunk(HRNetBody):
+    """HRNet's finest features after its last two stages, those that a mixer and an auxiliary one decode."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__(width)
+        self.channels = (width, width)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """(N, 3, H, W) -> twice (N, width, H/4, W/4)."""
+        *_, penultimate, last = (features[0] for features in self.each_stage(images))
+        return [penultimate, last]
 
 
 class CascadedContextMixer(nn.Module):
@@ -178,6 +192,20 @@ SPECS = (
         input_hw=(384, 288),
         codec=_codec(stride=2, large=True),
         reported_ap=0.767,
+    ),
+    _refiner(
+        name="ccm-hrnet-w32",
+        build=partial(CascadedContextMixer, trunk=partial(HighResolutionTrunk, width=32), widths=(32,)),
+        input_hw=(256, 192),
+        codec=_codec(stride=2),
+        reported_ap=0.767,
+    ),
+    _refiner(
+        name="ccm-hrnet-w48-384x288",
+        build=partial(CascadedContextMixer, trunk=partial(HighResolutionTrunk, width=48), widths=(48,)),
+        input_hw=(384, 288),
+        codec=_codec(stride=2, large=True),
+        reported_ap=0.775,
     ),
     _refiner(
         name="ccm-mobilenetv2",

@@ -16,7 +16,7 @@ Weights, beside those of the public code:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from torch import Tensor, nn
@@ -112,11 +112,17 @@ class HRNetBody(nn.Module):
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W), H and W multiples of 32 -> (N, width * 2^i, H/s, W/s) for s = 4, 8, 16, 32."""
+        *_, features = self.each_stage(images)
+        return features
+
+    def each_stage(self, images: Tensor) -> Iterator[list[Tensor]]:
+        """Yield what each of the four stages makes of (N, 3, H, W), finest first."""
         require_multiple(images, 32, network="HRNet")
         features = [self.first(self.stem(images))]
+        yield features
         for stage in self.stages:
             features = stage(features)
-        return features
+            yield features
 
 
 class HRNet(nn.Module):

@@ -25,6 +25,7 @@ from posecli.geometry.heatmaps import HeatmapCodec
 from posecli.networks._resnet import resnet50, resnet152, resnext50
 from posecli.networks._spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from posecli.networks.ccm import ContextMixer
+from posecli.networks.hrnet import HRNetBody
 
 
 class ProgressiveContextRefinement(nn.Module):
@@ -87,9 +88,23 @@ SPECS = (
     ),
     _refiner(
         name="pcr-rx50",
-        build=partial(ProgressiveContextRefinement, resnext50),
+        build=partial(ProgressiveContextRefinement, trunk=resnext50),
         input_hw=(256, 192),
         codec=_CODEC,
+    ),
+    _refiner(
+        name="pcr-hrnet-w32",
+        build=partial(ProgressiveContextRefinement, trunk=partial(HRNetBody, width=32), widths=(48,), up=False),
+        input_hw=(256, 192),
+        codec=_CODEC,
+    ),
+    _refiner(
+        name="pcr-hrnet-w48-384x288",
+        build=partial(ProgressiveContextRefinement, trunk=partial(HRNetBody, width=48), widths=(48,), up=False),
+        input_hw=(384, 288),
+        codec=_LARGE,
+        reported_ap=0.779,
+        reported_on="COCO test-dev, trained on AI Challenger too, L unknown",
     ),
     _refiner(
         name="pcr-r152-384x288",

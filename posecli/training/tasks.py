@@ -132,7 +132,7 @@ class RefinerTask:
         for number, heatmaps in enumerate(stages):
             last = number == len(stages) - 1
             stride = height // heatmaps.shape[-2]
-            codec = self._codec_at(stride, number)
+            codec = self._codec_at(stride, number - len(stages))
             if codec.activation == "softmax":
                 cells = codec.to_cells(batch["points"])
                 total[f"stage{number}"] = place_loss(heatmaps.float(), cells, batch["weights"] * batch["present"])
@@ -151,13 +151,13 @@ class RefinerTask:
         return total
 
     def _codec_at(self, stride: int, number: int) -> HeatmapCodec:
-        """Give the convention of output `number`, coarse to fine.
+        """Give the convention of output `number`, coarse to fine: -1 is the last.
 
         Where the spec says nothing, coarser scales get a narrower Gaussian in cells, which is a wider one in pixels.
         """
         own = self.spec.codec
-        if self.spec.target_sigmas:
-            return replace(own, stride=stride, heatmap_sigma=self.spec.target_sigmas[number])
+        if sigmas := self.spec.target_sigmas:
+            return replace(own, stride=stride, heatmap_sigma=sigmas[max(number, -len(sigmas))])
         sigma = max(1.0, own.heatmap_sigma * (own.stride / stride) ** 0.5)
         return replace(own, stride=stride, heatmap_sigma=sigma)
 

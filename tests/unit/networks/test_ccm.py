@@ -22,8 +22,12 @@ tiny = partial(ResNet, (1, 1, 1, 1))
         ("ccm-r50", 40.7),
         ("ccm-rx50", 40.1),
         ("ccm-r152-384x288", 63.5),
+        ("ccm-hrnet-w32", 28.6),
+        ("ccm-hrnet-w48-384x288", 63.7),
         ("ccm-mobilenetv2", 10.1),
         ("ccm-shufflenetv2", 9.72),
+        ("simplebaseline-mobilenetv2", 9.57),
+        ("simplebaseline-shufflenetv2", 8.78),
     ],
 )
 def test_sizes_are_the_papers(name, millions):
