@@ -15,7 +15,7 @@ from posecli.networks._checkpoints import CHECKPOINTS
 from posecli.networks._conventions import KEY, from_metadata
 from posecli.networks._layouts import LAYOUTS, Layout, with_dark
 from posecli.networks._spec import ModelSpec
-from posecli.networks._weights import WeightsFile, check_fit, some, weights_of
+from posecli.networks._weights import WeightsFile, check_fit, check_tensor, some, weights_of
 
 _WRAPPER = "module."  # of data-parallel training
 
@@ -100,7 +100,7 @@ def translate(
     if unknown:
         raise WeightsError(f"{where}: has {some(unknown)}, which {name} does not know")
     for ours, key in renamed.items():
-        _check_shape(public[key], own[ours], where=where, key=key, name=name)
+        check_tensor(public[key], own[ours], where=where, key=key, name=name)
     absent = [ours for ours in own if ours not in renamed]
     if missing := [ours for ours in absent if not re.fullmatch(layout.absent, ours)]:
         raise WeightsError(f"{where}: lacks what {name} calls {some(missing)}")
@@ -113,13 +113,3 @@ def _unwrapped(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if all(key.startswith(_WRAPPER) for key in tensors):
         return {key[len(_WRAPPER) :]: tensor for key, tensor in tensors.items()}
     return dict(tensors)
-
-
-def _check_shape(found: Tensor, wanted: Tensor, *, where: str, key: str, name: str) -> None:
-    if found.shape != wanted.shape or found.is_floating_point() != wanted.is_floating_point():
-        raise WeightsError(f"{where}: {key} is {_shape(found)}, but {name} wants {_shape(wanted)}")
-
-
-def _shape(tensor: Tensor) -> str:
-    kind = "" if tensor.is_floating_point() else f" of {tensor.dtype}".replace("torch.", "")
-    return ("x".join(map(str, tensor.shape)) or "one number") + kind

@@ -68,7 +68,7 @@ def pull(name: str, *, url: str = "", progress: Progress | None = None) -> Impor
     """
     checkpoint = _checkpoint(name)
     target = cached_path(name)
-    if target.is_file():
+    if target.is_file() and not verify(target, checkpoint.network).problem:
         return Imported(target, checkpoint.network, checkpoint.layout, fetched=False)
     if not (url or checkpoint.url):
         raise WeightsError(
@@ -186,6 +186,8 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
 def _checkpoint(name: str) -> Checkpoint:
     if name in CHECKPOINTS:
         return CHECKPOINTS[name]
+    if others := [one.name for one in CHECKPOINTS.values() if one.network == name]:
+        raise WeightsError(f"{name}: of several public weights, name one: {', '.join(others)}")
     if name in available():
         ours = "it comes with posecli" if shipped_path(name) else "train it with posecli train"
         raise WeightsError(f"{name}: nobody publishes weights for it that posecli knows of; {ours}")

@@ -267,8 +267,12 @@ def _towards_255(spec: ModelSpec) -> ModelSpec:
 
 
 def with_dark(spec: ModelSpec) -> ModelSpec:
-    """Return a spec that decodes as DARK's checkpoints want. Source: mmpose `MSRAHeatmap(unbiased=True)`."""
-    return replace(spec, codec=replace(spec.codec, subpixel="dark", blur=11))
+    """Return a spec that decodes as DARK's checkpoints want, with a filter of about the target's width.
+
+    Source: mmpose `MSRAHeatmap(unbiased=True)`, whose configurations filter with 11 cells for a sigma of 2, 17 for 3.
+    """
+    blur = 11 if spec.codec.heatmap_sigma < 3 else 17
+    return replace(spec, codec=replace(spec.codec, subpixel="dark", blur=blur))
 
 
 _BODY, _HEAD = r"backbone\.", r"(?:keypoint_)?head\."  # of mmpose 0.x and 1.x

@@ -16,6 +16,7 @@ from posecli.networks._checkpoints import CHECKPOINTS
 from posecli.networks._pickled import read_pickled
 
 _PACKAGE = Path(__file__).parents[1]
+_FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 _SHIPPED = (_PACKAGE / "weights", _PACKAGE.parent / "weights")  # inside the wheel, or in a source checkout
 
 
@@ -64,8 +65,8 @@ def find_weights(name: str) -> Path:
         return shipped
     if cached_path(name).is_file():
         return cached_path(name)
-    if any(checkpoint.network == name for checkpoint in CHECKPOINTS.values()):
-        raise WeightsError(f"{name}: its weights are not on this machine; get them with: posecli weights pull {name}")
+    if public := next((one.name for one in CHECKPOINTS.values() if one.network == name), ""):
+        raise WeightsError(f"{name}: its weights are not on this machine; get them with: posecli weights pull {public}")
     raise WeightsError(f"{name}: posecli comes without weights for it; train them or name a file with --weights")
 
 
@@ -122,7 +123,7 @@ def fill(network: nn.Module, tensors: Mapping[str, Tensor], *, where: str, name:
 
 
 def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], *, where: str, name: str) -> None:
-    """Compare names and shapes.
+    """Compare names, shapes and kinds.
 
     Raises:
         WeightsError: they differ; the message names the first of each kind and counts them.
@@ -133,9 +134,23 @@ def check_fit(own: Mapping[str, Tensor], given: Mapping[str, Tensor], *, where: 
         which += [f"has {some(unknown)}, which {name} does not know"] if unknown else []
         raise WeightsError(f"{where}: weights of another network than {name}: it {' and '.join(which)}")
     for key, tensor in own.items():
-        if tensor.shape != given[key].shape:
-            found, wanted = ("x".join(map(str, shape)) or "one number" for shape in (given[key].shape, tensor.shape))
-            raise WeightsError(f"{where}: {key} is {found}, but {name} wants {wanted}")
+        check_tensor(given[key], tensor, where=where, key=key, name=name)
+
+
+def check_tensor(found: Tensor, wanted: Tensor, *, where: str, key: str, name: str) -> None:
+    """Compare the shape and kind of one tensor.
+
+    Raises:
+        WeightsError: they differ.
+    """
+    kinds = _FLOATS if wanted.is_floating_point() else (wanted.dtype,)
+    if found.shape != wanted.shape or found.dtype not in kinds:
+        raise WeightsError(f"{where}: {key} is {_shape(found)}, but {name} wants {_shape(wanted)}")
+
+
+def _shape(tensor: Tensor) -> str:
+    kind = "" if tensor.dtype in _FLOATS else f" of {tensor.dtype}".replace("torch.", "")
+    return ("x".join(map(str, tensor.shape)) or "one number") + kind
 
 
 def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:

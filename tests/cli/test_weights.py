@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -75,6 +76,18 @@ def test_what_is_in_the_cache_is_not_fetched_again(public_file, publish):  # noq
     assert "in the cache already" in result.stderr
 
 
+def test_what_is_damaged_in_the_cache_is_fetched_again(public_file, publish):  # noqa: F811
+    with serving(Behaviour(public_file[0].read_bytes())) as server:
+        publish(f"{server}/w.pth")
+        saved = Path(run("pull", NAME).stdout.strip())
+        saved.write_bytes(saved.read_bytes()[:-1])
+        again = run("pull", NAME)
+
+    assert again.exit_code == 0
+    assert "in the cache already" not in again.stderr
+    assert run("verify", NAME).exit_code == 0
+
+
 def test_a_mirror_must_have_the_publishers_file(public_file, publish):  # noqa: F811
     publish("http://127.0.0.1:9/hrnet-00112233_20220909.pth")
     with serving(Behaviour(public_file[0].read_bytes())) as server:
@@ -93,6 +106,7 @@ def test_a_mirror_must_have_the_publishers_file(public_file, publish):  # noqa: 
             5,
             "prs-tiny: nobody publishes weights for it that posecli knows of; it comes with posecli",
         ),
+        (["pull", "simplebaseline-r101-384x288"], 5, "name one: simplebaseline-r101-384x288-official"),
         (["pull", "hrnet-w32-official"], 5, "then: posecli weights import FILE --as hrnet-w32-official"),
         (["pull", "hrnet-w32", "mspn-1", "--url", "https://host/w"], 2, "--url is one file's address, but 2 names"),
         (["pull", "hrnet-w32", "--url", "file:///etc/passwd"], 2, "wanted an http or https address"),

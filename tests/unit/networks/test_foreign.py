@@ -10,7 +10,7 @@ import torch
 from posecli.errors import WeightsError
 from posecli.networks import get_spec
 from posecli.networks._foreign import fit
-from posecli.networks._layouts import LAYOUTS
+from posecli.networks._layouts import LAYOUTS, with_dark
 from posecli.networks._weights import WeightsFile
 from small_checkpoint import MMPOSE, NAME, public_tensors, publish, small_network  # noqa: F401 - fixtures
 
@@ -65,6 +65,14 @@ def test_whole_numbers_for_weights_are_refused():
         fitted(tensors)
 
 
+def test_kinds_of_numbers_that_no_network_is_published_in_are_refused():
+    tensors = public_tensors()[0]
+    tensors["final_layer.bias"] = tensors["final_layer.bias"].to(torch.float8_e4m3fn)
+
+    with pytest.raises(WeightsError, match=r"final_layer\.bias is 17 of float8_e4m3fn, but hrnet-w4 wants 17"):
+        fitted(tensors)
+
+
 def test_a_huge_tensor_of_one_number_is_refused_by_its_shape():
     tensors = public_tensors()[0]
     tensors["conv1.weight"] = torch.ones(1).expand(1 << 40)
@@ -116,3 +124,7 @@ def test_mspns_release_and_mmposes_differ_in_colour_crop_and_decoding():
     assert (official.codec.subpixel, mmpose.codec.subpixel) == ("second_peak", "quarter")
     assert official.codec.peak == mmpose.codec.peak == 255
     assert official.codec.blur == mmpose.codec.blur == 5
+
+
+def test_darks_filter_is_as_wide_as_its_target():
+    assert [with_dark(get_spec(name)).codec.blur for name in ("hrnet-w32", "hrnet-w32-384x288")] == [11, 17]

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from posecli.errors import ConfigError, WeightsError
 from posecli.networks import get_spec, load_network
-from posecli.networks._weights import fill, find_weights, read_weights, save_weights, sha256
+from posecli.networks._weights import cache_folder, fill, find_weights, read_weights, save_weights, sha256
 
 
 @pytest.fixture(scope="module")
@@ -94,3 +96,30 @@ def test_sha256_is_the_usual_one(tmp_path):
     path.write_bytes(b"abc")
 
     assert sha256(path).startswith("ba7816bf")
+
+
+def test_missing_public_weights_name_the_command_that_gets_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("POSECLI_HOME", str(tmp_path))
+
+    with pytest.raises(WeightsError, match="get them with: posecli weights pull hrnet-w32$"):
+        find_weights("hrnet-w32")
+    with pytest.raises(WeightsError, match="posecli weights pull simplebaseline-r101-384x288-official"):
+        find_weights("simplebaseline-r101-384x288")
+
+
+@pytest.mark.parametrize(
+    ("variables", "folder"),
+    [
+        ({"POSECLI_HOME": "/p", "XDG_CACHE_HOME": "/x"}, "/p"),
+        ({"XDG_CACHE_HOME": "/x"}, "/x/posecli"),
+        ({"XDG_CACHE_HOME": "relative", "HOME": "/h"}, "/h/.cache/posecli"),
+        ({"HOME": "/h"}, "/h/.cache/posecli"),
+    ],
+)
+def test_the_cache_lies_where_the_user_says(monkeypatch, variables, folder):
+    for name in ("POSECLI_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    assert cache_folder() == Path(folder)
