@@ -101,7 +101,7 @@ def test_sha256_is_the_usual_one(tmp_path):
 def test_missing_public_weights_name_the_command_that_gets_them(tmp_path, monkeypatch):
     monkeypatch.setenv("POSECLI_HOME", str(tmp_path))
 
-    with pytest.raises(WeightsError, match="get them with: posecli weights pull hrnet-w32$"):
+    with pytest.raises(WeightsError, match=r"get them with: posecli weights pull hrnet-w32$"):
         find_weights("hrnet-w32")
     with pytest.raises(WeightsError, match="posecli weights pull simplebaseline-r101-384x288-official"):
         find_weights("simplebaseline-r101-384x288")
