@@ -37,6 +37,7 @@ class Pipeline:
     config: PipelineConfig
     weights: dict[str, str] = field(default_factory=dict)  # each network's SHA-256, or `RANDOM_WEIGHTS`, by name
     boxes: BoxFile | None = None  # where the user brought the boxes
+    networks: dict[str, nn.Module] = field(default_factory=dict)  # all that the stages run, by name
 
     def provenance(self) -> dict[str, Any]:
         """Return what decides which poses come out, as every output records it."""
@@ -129,10 +130,15 @@ class _Loader:
     def __init__(self, device: str, weights: dict[str, Path] | None, *, allow_random: bool) -> None:
         self.device = resolve_device(device)
         self.used: dict[str, str] = {}  # by network name
+        self.networks: dict[str, nn.Module] = {}
         self._given, self._allow_random = dict(weights or {}), allow_random
 
     def __call__(self, name: str, *, kind: str) -> tuple[nn.Module, ModelSpec]:
         """Load a network of this kind."""
+        self.networks[name], spec = self._load(name, kind)
+        return self.networks[name], spec
+
+    def _load(self, name: str, kind: str) -> tuple[nn.Module, ModelSpec]:
         if name.startswith(ONNX):
             self.used[name] = sha256(onnx_path(name))
             return load_onnx(name, device=self.device, kind=kind)
@@ -198,7 +204,7 @@ def load_pipeline(
     proposer, refiner = _proposals(config, boxes, load), _refiner(config.refine, load)
     load.refuse_unused()
     config = replace(config, refine=refiner.config)  # with what it left to the weights: the record says all
-    return Pipeline(proposer, refiner, config, load.used, boxes)
+    return Pipeline(proposer, refiner, config, load.used, boxes, load.networks)
 
 
 def _refiner(config: RefineConfig, load: _Loader) -> Refiner:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -121,6 +122,33 @@ def join_workers(device: torch.device) -> Iterator[Workers]:
 def half_precision(device: torch.device, *, enabled: bool = True) -> AbstractContextManager[None]:
     """Compute convolutions in bfloat16 inside the context."""
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until a device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def peak_memory() -> int:
+    """Return the most bytes of main memory that this process has held; 0 where the system does not say."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def peak_device_memory(device: torch.device) -> int | None:
+    """Return the most bytes that tensors have taken on a device with memory of its own, else None."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def number_formats(device: torch.device) -> tuple[torch.dtype, ...]:
+    """Return the formats that networks may compute in on a device."""
+    half = (torch.float16, torch.bfloat16) if device.type == "cuda" else (torch.bfloat16,)
+    return (torch.float32, *half)
 
 
 def onnx_providers(device: torch.device) -> list[str]:

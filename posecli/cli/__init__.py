@@ -39,6 +39,7 @@ COMMANDS = {
     "render": Lazy("posecli.cli.render:render", "Draw saved people, without any network."),
     "weights": Lazy("posecli.cli.weights:weights", "See, fetch, import and check the networks' weights."),
     "train": Lazy("posecli.cli.train:train", "Train a network of the zoo."),
+    "bench": Lazy("posecli.cli.bench:bench", "Measure where the time goes."),
     "doctor": Lazy("posecli.cli.doctor:doctor", "Check what this machine can do, and what is missing."),
     "completion": Lazy("posecli.cli.completion:completion", "Print the shell's completion script."),
 }
