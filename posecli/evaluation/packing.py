@@ -5,7 +5,7 @@ All images at once, so that nothing of scoring is a loop over images in Python.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,8 @@ from posecli.evaluation.layouts import Layout
 from posecli.evaluation.results import MAX_POSES, Results
 from posecli.evaluation.truth import GroundTruth
 from posecli.media.checked_json import Record
+
+_BLOCK = 1 << 13  # pairs at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +103,11 @@ def compare(keypoints: np.ndarray, people: People, pairs: Pairs, layout: Layout)
         pairs: (M,) poses and people.
         layout: with K OKS sigmas.
     """
-    offset = keypoints[pairs.pose] - people.keypoints[pairs.person]
-    return _similarity(offset, people, pairs, layout)
+    similarity = np.empty((len(pairs.pose), len(layout)))
+    for block in _blocks(len(pairs.pose)):
+        pose, person = pairs.pose[block], pairs.person[block]
+        similarity[block] = _similarity(keypoints[pose] - people.keypoints[person], people.area[person], layout)
+    return similarity
 
 
 def pack_people(truth: GroundTruth, image_ids: Sequence[int]) -> People:
@@ -163,10 +168,15 @@ def _column(records: Sequence[Record], key: str, shape: tuple[int, ...]) -> np.n
     return values.reshape(len(records), *shape)
 
 
-def _similarity(offset: np.ndarray, people: People, pairs: Pairs, layout: Layout) -> np.ndarray:
+def _blocks(count: int) -> Iterator[slice]:
+    """Yield slices of all pairs, so that what is between the steps stays small."""
+    return (slice(start, start + _BLOCK) for start in range(0, count, _BLOCK))
+
+
+def _similarity(offset: np.ndarray, area: np.ndarray, layout: Layout) -> np.ndarray:
+    """Return the similarity for distances: (m, K, 2) pixels and (m,) square pixels to (m, K) in [0, 1]."""
     falloff = (2 * np.array(layout.oks_sigmas)) ** 2
-    area = (people.area + np.spacing(1))[pairs.person, None]
-    return np.exp(-(offset[..., 0] ** 2 + offset[..., 1] ** 2) / falloff / area / 2)
+    return np.exp(-(offset[..., 0] ** 2 + offset[..., 1] ** 2) / falloff / (area + np.spacing(1))[:, None] / 2)
 
 
 def _outside_similarity(keypoints: np.ndarray, people: People, pairs: Pairs, layout: Layout) -> np.ndarray:
@@ -174,7 +184,11 @@ def _outside_similarity(keypoints: np.ndarray, people: People, pairs: Pairs, lay
 
     Source: pycocotools `COCOeval.computeOks`.
     """
-    points, boxes_xywh = keypoints[pairs.pose], people.boxes[pairs.person, None]
-    corner, side = boxes_xywh[..., :2], boxes_xywh[..., 2:]
-    beyond = np.maximum(0, corner - side - points) + np.maximum(0, points - (corner + side * 2))
-    return _similarity(beyond, people, pairs, layout).mean(axis=1)
+    oks = np.empty(len(pairs.pose))
+    for block in _blocks(len(oks)):
+        person = pairs.person[block]
+        points, boxes_xywh = keypoints[pairs.pose[block]], people.boxes[person, None]
+        corner, side = boxes_xywh[..., :2], boxes_xywh[..., 2:]
+        beyond = np.maximum(0, corner - side - points) + np.maximum(0, points - (corner + side * 2))
+        oks[block] = _similarity(beyond, people.area[person], layout).mean(axis=1)
+    return oks
