@@ -1,0 +1,31 @@
+"""The benchmark of scoring compares like with like."""
+
+import sys
+
+import pytest
+
+
+@pytest.fixture
+def bench(examples, monkeypatch):
+    monkeypatch.syspath_prepend(str(examples))
+    monkeypatch.delitem(sys.modules, "bench_eval", raising=False)
+    import bench_eval
+
+    return bench_eval
+
+
+def test_posecli_and_pycocotools_score_the_made_up_people_alike(bench, tmp_path):
+    bench.make_files(tmp_path, num_images=30, num_poses=200)
+
+    ours, theirs, everything = (run(tmp_path) for run in bench.RUNS.values())
+
+    assert ours == pytest.approx(theirs, rel=0, abs=bench.TOLERANCE)
+    assert everything == ours
+    assert 0.05 < ours[0] < 0.9  # neither all right nor all wrong
+
+
+def test_a_process_tells_its_own_peak(bench):
+    before = bench.peak_mib()
+    block = bytearray(64 << 20)
+
+    assert bench.peak_mib() > before + 32 or before > len(block)
