@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from posecli.errors import ConfigError, InputError
-from posecli.media.orientation import from_exif
+from posecli.media.orientation import Turn, from_exif
 
 IMAGE_SUFFIXES = (
     ".avif", ".bmp", ".dib", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff",
@@ -74,6 +74,7 @@ def decode_image(data: np.ndarray, name: str) -> np.ndarray:
         raise InputError(f"{name}: {too_large(header.width, header.height)}")
     try:
         rgb = _decode_transparent(data) if header.has_alpha else None
+        turn = _avif_turn(data.tobytes()) if header.kind == "avif" else Turn()
         if rgb is None:
             bgr = cv2.imdecode(data, cv2.IMREAD_COLOR)
             rgb = None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
@@ -83,7 +84,7 @@ def decode_image(data: np.ndarray, name: str) -> np.ndarray:
     if rgb is None:
         found = f"a damaged {header.kind.upper()}" if header.kind else "not an image that OpenCV can read"
         raise InputError(f"{name}: {found}; save it again as JPEG or PNG")
-    return rgb
+    return turn.apply(rgb)
 
 
 def max_pixels() -> int:
@@ -139,6 +140,24 @@ def exif_orientation(data: bytes) -> int:
     except (struct.error, IndexError):
         return 1
     return value if 1 <= value <= 8 else 1
+
+
+def _avif_turn(data: bytes) -> Turn:
+    """Return how an AVIF's picture stands upright, which OpenCV does not look at; its EXIF orientation does not count.
+
+    Source: ISO/IEC 23008-12, `irot` (quarter turns counter-clockwise), then `imir`, as libavif's avif.h explains them.
+    """
+    head = data[: max(data.find(b"mdat"), 0)]
+    rotation, mirror = head.find(b"irot") + 4, head.find(b"imir") + 4
+    quarters = head[rotation] & 3 if 4 <= rotation < len(head) else 0
+    swapped, left_right, top_bottom = _QUARTERS[quarters]
+    if 4 <= mirror < len(head):
+        is_sideways = bool(head[mirror] & 1)
+        left_right, top_bottom = left_right ^ is_sideways, top_bottom ^ (not is_sideways)
+    return Turn(swapped, left_right, top_bottom)
+
+
+_QUARTERS = (Turn(), Turn(True, False, True), Turn(False, True, True), Turn(True, True, False))
 
 
 def _read_jpeg(data: bytes) -> Header:

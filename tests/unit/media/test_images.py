@@ -5,9 +5,10 @@ import cv2
 import numpy as np
 import pytest
 
-from posecli.errors import InputError
+from posecli.errors import ConfigError, InputError
 from posecli.media import images
 from posecli.media.images import read_header, read_image
+from posecli.media.sources import open_source
 
 
 @pytest.fixture
@@ -170,3 +171,101 @@ def test_other_content_is_said_to_be_no_image(tmp_path, data, message):
 def test_a_missing_image_is_named(tmp_path):
     with pytest.raises(InputError, match=r"no.png: cannot be read \(No such file"):
         read_image(tmp_path / "no.png")
+
+
+@pytest.fixture
+def pillow():
+    return pytest.importorskip("PIL.Image", reason="Pillow, which writes what OpenCV cannot, is not installed")
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".tif"])
+def test_cmyk_becomes_rgb(tmp_path, pillow, corners, suffix):
+    pillow.fromarray(corners).convert("CMYK").save(tmp_path / f"a{suffix}")
+
+    image = read_image(tmp_path / f"a{suffix}").numpy().astype(int)
+
+    assert abs(image[5::29, 5::49] - corners[5::29, 5::49]).max() < 16
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("P", ".png"), ("P", ".tif"), ("1", ".png"), ("LA", ".png"), ("L", ".jpg")]
+)
+def test_palettes_and_greys_become_rgb(tmp_path, pillow, corners, mode, suffix):
+    picture = pillow.fromarray(corners)
+    picture = picture.quantize(16) if mode == "P" else picture.convert(mode)
+    picture.save(tmp_path / f"a{suffix}")
+
+    image = read_image(tmp_path / f"a{suffix}").numpy().astype(int)
+
+    assert abs(image[5, 5] - np.asarray(picture.convert("RGB"), int)[5, 5]).max() < 4
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_an_avif_is_turned_by_its_boxes(tmp_path, pillow, corners, orientation):
+    from PIL import features
+
+    if not features.check("avif"):
+        pytest.skip("this Pillow writes no AVIF")
+    tags = pillow.Exif()
+    tags[0x112] = orientation
+    pillow.fromarray(stored_like(corners, orientation)).save(tmp_path / "a.avif", exif=tags, quality=95)
+
+    image = read_image(tmp_path / "a.avif").numpy()
+
+    assert image.shape == corners.shape
+    assert abs(image[5::29, 5::49].astype(int) - corners[5::29, 5::49]).max() < 12
+
+
+def test_pages_of_a_tiff_after_the_first_are_remarked_on(tmp_path, corners):
+    cv2.imwritemulti(str(tmp_path / "a.tif"), [corners, corners, corners])
+
+    with open_source(tmp_path / "a.tif") as source:
+        (frame,) = source
+        assert (frame.width, frame.height) == (60, 40)
+        assert source.remarks() == ("page 1 of 3 was read; save the others as files",)
+
+
+def test_a_tiff_whose_pages_go_in_a_circle_is_read_once(tmp_path, corners):
+    data = bytearray(save(tmp_path / "a.tif", corners).read_bytes())
+    (place,) = struct.unpack_from("<I", data, 4)
+    (count,) = struct.unpack_from("<H", data, place)
+    data[place + 2 + 12 * count : place + 6 + 12 * count] = struct.pack("<I", place)
+
+    assert read_header(bytes(data)).num_frames == 1
+
+
+@pytest.mark.parametrize("brand", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1heic", b"hevc\0\0\0\0hevc"])
+def test_a_heic_picture_is_told_as_such(tmp_path, brand):
+    (tmp_path / "a.heic").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(300))
+
+    with pytest.raises(InputError, match=r"a\.heic: a HEIC picture, which OpenCV cannot read; convert it to JPEG"):
+        open_source(tmp_path / "a.heic")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"P5\n# a comment\n60000 60000\n255\n",
+        b"BM" + bytes(8) + struct.pack("<IIii", 54, 40, 60000, -60000) + bytes(40),
+        b"\0\0\0\x18ftypavif" + bytes(40) + b"ispe" + struct.pack(">III", 0, 60000, 60000) + bytes(40),
+        b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(20) + b"ihdr" + struct.pack(">II", 60000, 60000) + bytes(40),
+        b"RIFF\x40\0\0\0WEBPVP8X\n\0\0\0\0\0\0\0" + b"\x3f\xff\0" * 2 + bytes(60),
+    ],
+)
+def test_bombs_of_every_format_are_refused_with_the_way_out(tmp_path, data):
+    (tmp_path / "a.png").write_bytes(data)
+
+    with pytest.raises(InputError, match=r"wanted 200 million at most; scale it down, or raise POSECLI_MAX_PIXELS"):
+        read_image(tmp_path / "a.png")
+
+
+def test_the_limit_can_be_lifted(tmp_path, corners, monkeypatch):
+    path = save(tmp_path / "a.png", corners)
+    monkeypatch.setenv("POSECLI_MAX_PIXELS", "2399")
+    with pytest.raises(InputError, match=r"60x40 pixels, wanted 0\.002399 million"):
+        read_image(path)
+    monkeypatch.setenv("POSECLI_MAX_PIXELS", "2400")
+    assert read_image(path).shape == (40, 60, 3)
+    monkeypatch.setenv("POSECLI_MAX_PIXELS", "many")
+    with pytest.raises(ConfigError, match="POSECLI_MAX_PIXELS=many: wanted a whole number of pixels"):
+        read_image(path)
