@@ -16,8 +16,9 @@ from posecli.backends.onnx import load_onnx, onnx_path
 from posecli.config import PipelineConfig, RefineConfig
 from posecli.errors import ConfigError, DeviceError, WeightsError
 from posecli.media.boxes import BoxFile
+from posecli.media.files import sha256
 from posecli.networks import ModelSpec, get_spec, load_network, random_network
-from posecli.networks._weights import find_weights, sha256
+from posecli.networks._weights import find_weights
 from posecli.records import Annotated, Candidates, Frame, Poses, Proposals
 from posecli.runtime import resolve_device
 from posecli.stages.coarse_filter import filter_proposals, suppress_boxes

@@ -24,7 +24,8 @@ import torch
 from posecli import __version__
 from posecli.config import PipelineConfig
 from posecli.errors import DeviceError, PosecliError
-from posecli.networks._weights import find_weights, sha256
+from posecli.media.files import sha256
+from posecli.networks._weights import find_weights
 from posecli.pipeline import load_pipeline
 from posecli.records import Frame
 from posecli.runtime import describe_devices

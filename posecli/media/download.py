@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import shutil
 import socket
@@ -29,6 +28,7 @@ from urllib.request import (
 
 from posecli import __version__
 from posecli.errors import ConfigError, WeightsError
+from posecli.media.files import part_path, put_in_place, sha256
 
 Progress = Callable[[int, "int | None"], None]  # bytes so far, bytes in all where the server says
 
@@ -91,17 +91,17 @@ def download(
         fetch = _Fetch(url, part, patience or Patience(), progress)
         resumed = part.size > 0
         fetch.run()
-        digest = part.sha256()
+        digest = sha256(part.path)
         if resumed and not digest.startswith(sha256_prefix):  # the first half may have been of another file
             part.discard()
             fetch.run()
-            digest = part.sha256()
+            digest = sha256(part.path)
         if not digest.startswith(sha256_prefix):
             page = part.looks_like_a_page()
             part.discard()
             found = "it is a web page" if page else f"SHA-256 starts {digest[:8]}"
             raise WeightsError(f"{url}: {found}, expected {sha256_prefix}; name a mirror with --url")
-        part.path.replace(target)
+        put_in_place(part.path, target)
         part.discard()
     return digest
 
@@ -110,7 +110,7 @@ class _Part:
     """The half-fetched file, and beside it a note of what it is half of."""
 
     def __init__(self, target: Path) -> None:
-        self.path = target.with_name(f".{target.name}.part")
+        self.path = part_path(target)
         self.note = target.with_name(f".{target.name}.part.json")
         self.lock = target.with_name(f".{target.name}.lock")
 
@@ -133,13 +133,6 @@ class _Part:
     def discard(self) -> None:
         for path in (self.path, self.note):
             path.unlink(missing_ok=True)
-
-    def sha256(self) -> str:
-        digest = hashlib.sha256()
-        with self.path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                digest.update(block)
-        return digest.hexdigest()
 
     def looks_like_a_page(self) -> bool:
         with self.path.open("rb") as file:

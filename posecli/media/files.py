@@ -1,7 +1,8 @@
-"""Files that are there as a whole or not at all."""
+"""Files that are there as a whole or not at all, and their hashes."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -55,3 +56,12 @@ def write_json_atomically(path: Path, value: object) -> None:
     """Write a small JSON file that has no lock, whole or not at all."""
     with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.part")) as temporary:
         temporary.write_text(readable(value), encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Return a file's SHA-256 in hex."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()

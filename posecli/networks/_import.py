@@ -15,6 +15,7 @@ from torch import Tensor
 
 from posecli.errors import ConfigError, WeightsError
 from posecli.media.download import Progress, download
+from posecli.media.files import sha256
 from posecli.networks import available, get_spec
 from posecli.networks._checkpoints import CHECKPOINTS, Checkpoint
 from posecli.networks._conventions import KEY, to_metadata
@@ -26,7 +27,6 @@ from posecli.networks._weights import (
     check_finite,
     read_weights,
     save_tensors,
-    sha256,
     shipped_path,
 )
 

@@ -8,12 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from posecli.media.files import sha256
 from posecli.networks import ModelSpec, available, get_spec
 from posecli.networks._checkpoints import CHECKPOINTS, Checkpoint
 from posecli.networks._count import count
 from posecli.networks._import import fitting
 from posecli.networks._sizes import SIZES
-from posecli.networks._weights import cached_path, read_weights, sha256, shipped_path
+from posecli.networks._weights import cached_path, read_weights, shipped_path
 
 _TASKS = {"refiner": "keypoints", "proposer": "coarse poses", "detector": "boxes"}
 

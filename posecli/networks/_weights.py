@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from posecli.errors import WeightsError
+from posecli.media.files import replacing
 from posecli.networks._checkpoints import CHECKPOINTS
 from posecli.networks._pickled import read_pickled
 
@@ -68,15 +68,6 @@ def find_weights(name: str) -> Path:
     if public := next((one.name for one in CHECKPOINTS.values() if one.network == name), ""):
         raise WeightsError(f"{name}: its weights are not on this machine; get them with: posecli weights pull {public}")
     raise WeightsError(f"{name}: posecli comes without weights for it; train them or name a file with --weights")
-
-
-def sha256(path: Path) -> str:
-    """Return a file's SHA-256 in hex."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def read_weights(path: Path) -> WeightsFile:
@@ -192,12 +183,10 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
     from safetensors import SafetensorError  # noqa: PLC0415 - training from packs does without
     from safetensors.torch import save_file  # noqa: PLC0415
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, temporary, metadata=metadata)
-        temporary.chmod(0o644)  # safetensors makes it the owner's alone, and it goes into wheels
-        temporary.replace(path)
+        with replacing(path, path.with_name(f".{path.name}.{os.getpid()}.part")) as temporary:
+            save_file({key: tensor.contiguous().cpu() for key, tensor in tensors.items()}, temporary, metadata=metadata)
+            temporary.chmod(0o644)  # safetensors makes it the owner's alone, and it goes into wheels
     except (OSError, SafetensorError) as error:
-        temporary.unlink(missing_ok=True)
         raise WeightsError(f"{path}: cannot be written ({error})") from error

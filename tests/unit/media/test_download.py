@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import random
 import shutil
 import threading
 from collections import namedtuple
 from functools import partial
+from urllib.request import Request
 
 import pytest
 
@@ -155,6 +157,11 @@ def test_redirects_out_of_the_web_are_refused(tmp_path, target):
     does = Behaviour(redirects={"/w": target})
     with serving(does) as server, pytest.raises(WeightsError, match=r"refused|not allowed"):
         fetch(f"{server}/w", tmp_path / "w")
+
+
+def test_redirects_from_https_down_to_http_are_refused():
+    with pytest.raises(WeightsError, match="redirects to http://host/w, which is refused"):
+        module._WebOnly().redirect_request(Request("https://host/w"), io.BytesIO(), 302, "", {}, "http://host/w")
 
 
 def test_redirects_in_a_circle_end(tmp_path):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from posecli.media.files import compact, replacing, write_json_atomically
+from posecli.media.files import compact, replacing, sha256, write_json_atomically
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path):
@@ -44,3 +44,10 @@ def test_names_that_are_not_utf8_survive_json():
 def test_nan_is_no_json():
     with pytest.raises(ValueError, match="not JSON compliant"):
         compact([float("nan")])
+
+
+def test_sha256_is_the_usual_one(tmp_path):
+    path = tmp_path / "abc"
+    path.write_bytes(b"abc")
+
+    assert sha256(path).startswith("ba7816bf")

@@ -7,7 +7,7 @@ import torch
 
 from posecli.errors import ConfigError, WeightsError
 from posecli.networks import get_spec, load_network
-from posecli.networks._weights import cache_folder, fill, find_weights, read_weights, save_weights, sha256
+from posecli.networks._weights import cache_folder, fill, find_weights, read_weights, save_weights
 
 
 @pytest.fixture(scope="module")
@@ -89,13 +89,6 @@ def test_unknown_network_is_answered_with_the_nearest_name():
 def test_network_of_the_wrong_kind_is_refused(saved):
     with pytest.raises(ConfigError, match="prs-tiny is a refiner, wanted a proposer"):
         load_network("prs-tiny", weights=saved, kind="proposer")
-
-
-def test_sha256_is_the_usual_one(tmp_path):
-    path = tmp_path / "abc"
-    path.write_bytes(b"abc")
-
-    assert sha256(path).startswith("ba7816bf")
 
 
 def test_missing_public_weights_name_the_command_that_gets_them(tmp_path, monkeypatch):
