@@ -40,7 +40,7 @@ class _Wishes:
         return self.show_breakdown or self.as_json_line or self.report is not None or self.plots is not None
 
 
-class _Scored(NamedTuple):
+class _Examined(NamedTuple):
     """What is known of one results list."""
 
     name: str
@@ -151,23 +151,23 @@ def _network_names(config: PipelineConfig, *, true_boxes: bool) -> str:
     return f"{'true boxes' if true_boxes else config.detect.detector} and {config.refine.refiner}"
 
 
-def _examine(truth: GroundTruth, results: Results, wishes: _Wishes, name: str) -> _Scored:
+def _examine(truth: GroundTruth, results: Results, wishes: _Wishes, name: str) -> _Examined:
     from posecli.evaluation import examine, pack, resample, score
 
     scored = score(pack(truth, results))
     samples = resample(scored, wishes.num_resamples) if wishes.num_resamples else None
     report = examine(scored, results, samples=samples, with_breakdown=wishes.with_breakdown)
     _tell(report.notes, wishes)
-    return _Scored(name, scored, samples, report)
+    return _Examined(name, scored, samples, report)
 
 
-def _compared(done: Sequence[_Scored]) -> Comparison | None:
+def _compared(done: Sequence[_Examined]) -> Comparison | None:
     from posecli.evaluation import compare
 
     if len(done) < _MOST_PREDICTIONS:
         return None
     a, b = done
-    if a.samples is None or b.samples is None:
+    if a.samples is None or b.samples is None or not len(a.samples):
         return None
     return compare(a.scored, b.scored, a.samples, b.samples)
 
@@ -178,7 +178,7 @@ def _tell(notes: Sequence[str], wishes: _Wishes) -> None:
             click.echo(note, err=True)
 
 
-def _publish(done: Sequence[_Scored], comparison: Comparison | None, wishes: _Wishes) -> None:
+def _publish(done: Sequence[_Examined], comparison: Comparison | None, wishes: _Wishes) -> None:
     """Write the page and the charts of the last results list."""
     from posecli.evaluation.charts import charts
     from posecli.evaluation.gallery import cut_out
@@ -204,10 +204,11 @@ def _publish(done: Sequence[_Scored], comparison: Comparison | None, wishes: _Wi
         _tell([f"report: {write_page(wishes.report, html)}"], wishes)
 
 
-def _print(done: Sequence[_Scored], comparison: Comparison | None, wishes: _Wishes) -> None:
+def _print(done: Sequence[_Examined], comparison: Comparison | None, wishes: _Wishes) -> None:
     from rich.console import Console
 
-    from posecli.cli._tables import as_json, breakdown_tables, comparison_table, scores_table
+    from posecli.cli._tables import as_json, comparison_table, scores_table, shown
+    from posecli.evaluation.tables import breakdown_tables
 
     if wishes.as_json_line:
         click.echo(as_json([item.report for item in done], comparison))
@@ -217,7 +218,7 @@ def _print(done: Sequence[_Scored], comparison: Comparison | None, wishes: _Wish
         console.print(scores_table(item.report, f"{letter}: {item.name}" if len(done) > 1 else None))
         if wishes.show_breakdown and item.report.breakdown:
             for table in breakdown_tables(item.report.breakdown):
-                console.print(table)
+                console.print(shown(table))
     if comparison:
         console.print(comparison_table(comparison))
 

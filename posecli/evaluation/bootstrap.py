@@ -42,27 +42,25 @@ def draw_images(num_images: int, num_resamples: int, *, seed: int = 0) -> Iterat
 
 
 def resample(scored: Scored, num_resamples: int, *, seed: int = 0) -> np.ndarray:
-    """Return the scores of every resample, (num_resamples, 4) float in the order of NAMES.
+    """Return the scores of every resample, (up to num_resamples, 4) float in the order of NAMES.
 
     What a pose finds does not depend on other images, so images are matched once and only weighted anew. A resample
-    without anybody to find is left out (NaN).
+    without anybody to find is left out, for all results of a ground truth alike.
     """
     packed = scored.packed
     people_per_image = np.bincount(packed.people.image[scored.counted], minlength=packed.num_images)
     ranked, rows = rank(scored.matches, packed.poses), []
     for drawn in draw_images(packed.num_images, num_resamples, seed=seed):
         num_people = float(drawn @ people_per_image)
-        if num_people == 0:
-            rows.append([np.nan] * len(NAMES))
-            continue
-        found = ranked.curves(num_people, drawn)
-        rows.append([found.ap, found.ap_at(_AT_50), found.ap_at(_AT_75), found.ar])
-    return np.array(rows).reshape(num_resamples, len(NAMES))
+        if num_people:
+            found = ranked.curves(num_people, drawn)
+            rows.append([found.ap, found.ap_at(_AT_50), found.ap_at(_AT_75), found.ar])
+    return np.array(rows).reshape(-1, len(NAMES))
 
 
 def intervals(samples: np.ndarray) -> dict[str, Interval]:
-    """Return the 95% interval of every score from `resample`'s answer."""
-    return {name: _interval(samples[:, column]) for column, name in enumerate(NAMES)}
+    """Return the 95% interval of every score from `resample`'s answer; none from no samples."""
+    return {name: _interval(samples[:, column]) for column, name in enumerate(NAMES) if len(samples)}
 
 
 def compare(a: Scored, b: Scored, samples_a: np.ndarray, samples_b: np.ndarray) -> Comparison:
@@ -71,7 +69,7 @@ def compare(a: Scored, b: Scored, samples_a: np.ndarray, samples_b: np.ndarray) 
     Args:
         a: the first results on a ground truth.
         b: the second results on the same ground truth.
-        samples_a: `resample` of a.
+        samples_a: `resample` of a, not empty.
         samples_b: `resample` of b with the same seed.
     """
     differences = samples_b[:, 0] - samples_a[:, 0]
@@ -81,12 +79,12 @@ def compare(a: Scored, b: Scored, samples_a: np.ndarray, samples_b: np.ndarray) 
         difference=b.curves.ap - a.curves.ap,
         interval=interval,
         verdict=verdict,
-        share_better=float(np.mean(differences[~np.isnan(differences)] > 0)),
+        share_better=float(np.mean(differences > 0)),
         num_resamples=len(differences),
     )
 
 
 def _interval(samples: np.ndarray) -> Interval:
     tail = (1 - LEVEL) / 2
-    low, high = np.nanquantile(samples, (tail, 1 - tail))
+    low, high = np.quantile(samples, (tail, 1 - tail))
     return Interval(float(low), float(high))

@@ -11,11 +11,10 @@ from html import escape
 from itertools import groupby
 
 from posecli.evaluation.bootstrap import Comparison
-from posecli.evaluation.breakdown import Breakdown, Group
 from posecli.evaluation.canvas import PALETTE, Chart, to_svg
-from posecli.evaluation.coco_scores import CocoScores
 from posecli.evaluation.gallery import KINDS, CutOut
 from posecli.evaluation.report import EvalReport
+from posecli.evaluation.tables import Table, breakdown_tables, coco_table, number
 
 _DEFINITIONS = (
     ("OKS", "object keypoint similarity: the mean over labelled keypoints of exp(-d^2 / (2 area (2 sigma)^2))."),
@@ -49,6 +48,7 @@ p { margin: 4px 0 12px; max-width: 75ch; }
 .tile b { display: block; font-size: 1.7rem; line-height: 1.2; font-variant-numeric: tabular-nums; }
 .tile span { display: block; color: var(--muted); font-size: .82rem; }
 .card { min-width: 0; }
+.small { font-size: .82rem; margin: 8px 0 0; }
 .card svg { display: block; width: 100%%; height: auto; font-family: inherit; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%%; font-variant-numeric: tabular-nums; font-size: .9rem; }
@@ -93,9 +93,8 @@ def page(
         f"<h1>Pose evaluation</h1><p class='muted'>{escape(results_name)}<br>against {escape(truth_name)}</p>",
         _tiles(report),
         _comparison(compared, results_name),
-        f"<h2>Scores</h2><div class='flow'>{''.join(_score_cards(report))}</div>",
         f"<h2>Charts</h2><div class='flow'>{''.join(map(_chart_card, charts))}</div>",
-        f"<h2>Tables</h2><div class='flow'>{''.join(_table_cards(report.breakdown))}</div>",
+        f"<h2>Tables</h2><div class='flow'>{''.join(map(_table_card, _tables(report)))}</div>",
         f"<h2>Worst cases</h2>{_gallery(gallery)}",
         _notes(report.notes),
         f"<h2>What the numbers are</h2><div class='card'><dl>{_definitions()}</dl></div>",
@@ -113,16 +112,22 @@ def _style() -> str:
     return _STYLE % {"light": light, "dark": dark}
 
 
+def _tables(report: EvalReport) -> Iterable[Table]:
+    yield coco_table("COCO's ten numbers", {"": report.scores})
+    if report.breakdown:
+        yield from breakdown_tables(report.breakdown)
+
+
 def _tiles(report: EvalReport) -> str:
     scores, interval = report.scores, report.intervals.get("ap")
     tiles = [
-        ("AP", _shown(scores.ap), f"95%: {interval.low:.3f} to {interval.high:.3f}" if interval else "OKS .50:.05:.95"),
-        ("AP .50", _shown(scores.ap50), "half right is enough"),
-        ("AP .75", _shown(scores.ap75), "close to the truth"),
-        ("AR", _shown(scores.ar), "people found"),
+        ("AP", number(scores.ap), f"95%: {interval.low:.3f} to {interval.high:.3f}" if interval else "OKS .50:.05:.95"),
+        ("AP .50", number(scores.ap50), "half right is enough"),
+        ("AP .75", number(scores.ap75), "close to the truth"),
+        ("AR", number(scores.ar), "people found"),
     ]
     if report.boxes:
-        tiles.append(("box AR@100", _shown(report.boxes.ar_100_iou50), f"IoU .5; AP {report.boxes.ap50:.3f}"))
+        tiles.append(("box AR@100", number(report.boxes.ar_100_iou50), f"IoU .5; AP {report.boxes.ap50:.3f}"))
     runs = report.refiner_runs_per_person
     if runs is not None:
         tiles.append(("runs per person", f"{runs:.2f}", f"refiner, {report.refiner_runs} / {report.num_annotated}"))
@@ -148,51 +153,16 @@ def _comparison(compared: tuple[str, Comparison] | None, results_name: str) -> s
     )
 
 
-def _score_cards(report: EvalReport) -> Iterable[str]:
-    yield _card("COCO's ten numbers", _coco_table({"": report.scores}))
-    breakdown = report.breakdown
-    if breakdown:
-        seen = {"visible": breakdown.visible, "hidden": breakdown.hidden}
-        yield _card("Visible and hidden keypoints", _coco_table(seen))
-        kinds = [(kind.name, f"{kind.share:.1%}", _shown(kind.ap_without)) for kind in breakdown.errors.kinds]
-        rows = [("none", f"{breakdown.errors.good:.1%}", ""), *kinds]
-        yield _card("Errors of keypoints", _table(("error", "share", "AP without it"), rows))
-        pck = breakdown.pck
-        heading = f"PCK, distance / {escape(pck.normaliser)}"
-        yield _card(heading, _table(("within", "share found"), [(at, f"{share:.1%}") for at, share in pck.at.items()]))
-
-
-def _coco_table(named: dict[str, CocoScores | None]) -> str:
-    rows = [
-        (f"{name} {kind}".strip(), *map(_shown, values))
-        for name, scores in named.items()
-        if scores
-        for kind, values in scores.rows().items()
-    ]
-    return _table(("", ".50:.95", ".50", ".75", "medium", "large"), rows)
-
-
-def _table_cards(breakdown: Breakdown | None) -> Iterable[str]:
-    if breakdown is None:
-        return
-    for title, groups in (
-        ("Keypoints, each as if the only one", breakdown.by_keypoint),
-        ("Labelled keypoints", breakdown.by_num_keypoints),
-        ("Size, sqrt(area)", breakdown.by_size),
-        ("Largest overlap with somebody else (box IoU)", breakdown.by_crowding),
-        ("CrowdPose's crowd index", breakdown.by_crowd_index),
-    ):
-        if groups:
-            yield _card(title, _table(("", "people", "AP", "AP .50", "AR", "OKS"), map(_group_row, groups)))
-
-
-def _group_row(group: Group) -> tuple[str, ...]:
-    values = map(_shown, (group.ap, group.ap50, group.ar, group.oks))
-    return (group.name.replace("_", " "), str(group.num_people), *values)
+def _table_card(table: Table) -> str:
+    head = "".join(f"<th>{escape(heading)}</th>" for heading in ("", *table.headings))
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in table.rows)
+    grid = f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    caption = f"<p class='small muted'>{escape(table.caption)}</p>" if table.caption else ""
+    return _card(table.title, grid + caption)
 
 
 def _chart_card(chart: Chart) -> str:
-    return _card(escape(chart.title), to_svg(chart))
+    return _card(chart.title, to_svg(chart))
 
 
 def _gallery(cases: Sequence[CutOut] | None) -> str:
@@ -231,14 +201,4 @@ def _definitions() -> str:
 
 
 def _card(title: str, body: str) -> str:
-    return f"<div class='card'><h3>{title}</h3>{body}</div>"
-
-
-def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-
-
-def _shown(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return f"<div class='card'><h3>{escape(title)}</h3>{body}</div>"

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from coco_people import make_dataset, make_results
-from posecli.cli._tables import as_json, breakdown_tables, comparison_table, scores_table
+from posecli.cli._tables import as_json, comparison_table, scores_table, shown
 from posecli.evaluation import (
     BoxScores,
     CocoScores,
@@ -22,6 +22,7 @@ from posecli.evaluation import (
     resample,
     score,
 )
+from posecli.evaluation.tables import breakdown_tables
 
 
 def make_report():
@@ -74,7 +75,7 @@ def test_the_table_names_the_file_where_there_are_two():
 
 
 def test_every_breakdown_has_its_table(full_report):
-    lines = printed(*breakdown_tables(full_report.breakdown))
+    lines = printed(*map(shown, breakdown_tables(full_report.breakdown)))
 
     nose = full_report.breakdown.by_keypoint[0]
     assert f"nose {nose.num_people} {nose.ap:.3f} {nose.ap50:.3f} {nose.ar:.3f} {nose.oks:.3f}" in lines
