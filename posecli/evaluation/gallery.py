@@ -12,7 +12,7 @@ import torch
 
 from posecli.evaluation.coco_scores import Scored
 from posecli.evaluation.layouts import COCO, Layout
-from posecli.evaluation.nearest import nearest
+from posecli.evaluation.packing import pair_index
 from posecli.evaluation.pictures import picture_path
 from posecli.media.overlay import draw
 from posecli.media.sources import read_image
@@ -21,7 +21,7 @@ from posecli.records import Poses
 KINDS = {
     "missed": "Missed: the largest people whom no pose reaches at OKS .5",
     "false": "False: the surest poses that reach nobody at OKS .5",
-    "misplaced": "Misplaced: sure poses that find somebody (OKS .1 or more), but badly",
+    "misplaced": "Misplaced: sure poses that find somebody at OKS .5, but badly",
 }
 MOST_CASES = 6  # of each kind
 _HEIGHT = 300  # pixels of a cut-out
@@ -104,13 +104,16 @@ def _false(scored: Scored) -> Iterator[Case]:
 
 
 def _misplaced(scored: Scored) -> Iterator[Case]:
-    packed, near = scored.packed, nearest(scored)
-    loss = packed.poses.scores[near.pose] * (1 - near.oks)
+    packed, found = scored.packed, scored.matches.found[0]
+    poses = np.flatnonzero(found)
+    oks = scored.oks[pair_index(packed.pairs, poses, scored.matches.person[0][poses])]
+    loss = packed.poses.scores[poses] * (1 - oks)
     for place in np.argsort(-loss, kind="stable")[:MOST_CASES].tolist():
-        pose, person = int(near.pose[place]), int(near.person[place])
-        caption = f"OKS {near.oks[place]:.2f}, score {packed.poses.scores[pose]:.2f}"
-        image = int(packed.poses.image[pose])
-        yield Case("misplaced", image, (person,), (pose,), _box(packed.people.boxes[person]), caption)
+        pose = int(poses[place])
+        person = int(scored.matches.person[0][pose])
+        caption = f"OKS {oks[place]:.2f}, score {packed.poses.scores[pose]:.2f}"
+        box = _box(packed.people.boxes[person])
+        yield Case("misplaced", int(packed.poses.image[pose]), (person,), (pose,), box, caption)
 
 
 def _drawn(scored: Scored, case: Case, picture: np.ndarray) -> tuple[bytes, bytes]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from posecli.evaluation.coco_scores import Scored
 from posecli.evaluation.matching import NOBODY, match
+from posecli.evaluation.packing import pair_index
 
 LEAST_OKS = 0.1  # below, a pose is of nobody. Source: Ronchi & Perona, ICCV 2017, section 3
 
@@ -36,8 +37,7 @@ def nearest(scored: Scored) -> Nearest:
     )  # fmt: skip
     pose = np.flatnonzero((found != NOBODY) & scored.counted[np.maximum(found, 0)] if len(scored.counted) else [])
     person = found[pose]
-    first = np.searchsorted(packed.pairs.pose, pose)  # pairs of a pose are its image's people in order
-    pair = first + person - packed.pairs.person[first]
+    pair = pair_index(packed.pairs, pose, person)
     return Nearest(pose=pose, person=person, oks=scored.oks[pair], pair=pair, home=_home(scored))
 
 

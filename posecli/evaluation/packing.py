@@ -157,6 +157,12 @@ def pair_up(of_pose: np.ndarray, of_person: np.ndarray, num_images: int) -> Pair
     return Pairs(pose=pose, person=first[of_pose[pose]] + within)
 
 
+def pair_index(pairs: Pairs, pose: np.ndarray, person: np.ndarray) -> np.ndarray:
+    """Return where the pairs of these poses, (F,) int, with these people of their images, (F,) int, are."""
+    first = np.searchsorted(pairs.pose, pose)  # pairs of a pose are its image's people in order
+    return first + person - pairs.person[first]
+
+
 def _rank(image: np.ndarray, num_images: int) -> np.ndarray:
     """Return the position of every entry within its image; entries are ordered by image."""
     counts = np.bincount(image, minlength=num_images)

@@ -66,6 +66,7 @@ dl { display: grid; grid-template-columns: minmax(8em, max-content) 1fr; gap: 4p
 dt { font-weight: 600; } dd { margin: 0; color: var(--muted); }
 @media (max-width: 600px) { dl { grid-template-columns: 1fr; } dd { margin-bottom: 8px; }
   th, td { padding: 4px 4px; font-size: .8rem; } .tile, .card { padding: 12px; } .tile b { font-size: 1.4rem; } }
+@media (max-width: 420px) { th, td { padding: 4px 3px; font-size: .75rem; } }
 @media print { body { background: none; } .tile, .card { break-inside: avoid; } }
 """
 

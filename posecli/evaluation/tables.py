@@ -35,7 +35,7 @@ def coco_table(title: str, named: Mapping[str, CocoScores | None]) -> Table:
 
 def breakdown_tables(breakdown: Breakdown) -> Iterator[Table]:
     """Yield all breakdowns, those about nobody left out."""
-    yield coco_table("Only keypoints that are", {"visible": breakdown.visible, "hidden": breakdown.hidden})
+    yield coco_table("Visible or hidden keypoints only", {"visible": breakdown.visible, "hidden": breakdown.hidden})
     yield _errors_table(breakdown.errors)
     yield _pck_table(breakdown.pck)
     yield _calibration_table(breakdown.calibration)
