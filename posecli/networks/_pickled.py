@@ -48,6 +48,12 @@ class _Nothing:
     def __setstate__(self, _: object) -> None: ...
 
 
+def _nothing(full_name: str) -> type[_Nothing]:
+    """Return a `_Nothing` that torch's reader takes for what a file names so."""
+    module, _, name = full_name.rpartition(".")
+    return type(name, (_Nothing,), {"__module__": module, "__qualname__": name})
+
+
 def read_pickled(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a public checkpoint by name, unwrapped from the dictionaries around them.
 
@@ -59,7 +65,7 @@ def read_pickled(path: Path) -> dict[str, Tensor]:
     """
     is_zip = _check_form(path)
     try:
-        with warnings.catch_warnings(), safe_globals([(_Nothing, name) for name in _INERT]):
+        with warnings.catch_warnings(), safe_globals([_nothing(name) for name in _INERT]):
             warnings.simplefilter("ignore")  # torch's remarks on old storage classes
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=is_zip)
     except pickle.UnpicklingError as error:
