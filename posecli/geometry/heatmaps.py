@@ -113,7 +113,8 @@ class HeatmapCodec:
         """
         heatmaps = torch.nan_to_num(heatmaps.float(), nan=0.0, posinf=0.0, neginf=0.0)
         smooth = gaussian_blur(heatmaps, self.blur, self.blur_sigma) if self.blur else heatmaps
-        # DARK's code takes the highest cell before its filter, all others take it after theirs
+        # DARK's code takes the highest cell before its filter, all others take it after theirs. It then scales the
+        # filtered map to its old peak, which moves no top of its logarithm.
         peak = (heatmaps if self.subpixel == "dark" else smooth).flatten(-2).argmax(dim=-1)
         scores = heatmaps.flatten(-2).gather(-1, peak[..., None]).squeeze(-1).clamp(0, 1)
         width = heatmaps.shape[-1]

@@ -9,7 +9,7 @@ from posecli.config import DetectConfig, FilterConfig, PipelineConfig, RefineCon
 from posecli.errors import DeviceError
 from posecli.networks import get_spec
 from posecli.networks.detposenet import RawProposals, cell_centres
-from posecli.pipeline import Pipeline
+from posecli.pipeline import RANDOM_WEIGHTS, Pipeline, load_pipeline, load_refiner
 from posecli.records import Frame
 from posecli.stages.detect import Proposer
 from posecli.stages.refine import Refiner
@@ -84,3 +84,34 @@ def test_memory_that_runs_out_is_told_with_a_way_out():
 
     with pytest.raises(DeviceError, match="out of memory on cpu at --batch 16; try --batch 8"):
         list(pipeline_of(refiner=Greedy()).run([frame(0)]))
+
+
+@pytest.mark.weights
+def test_a_network_averaged_with_itself_answers_as_alone():
+    picture = torch.randint(0, 256, (96, 128, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    boxes = torch.tensor([[10.0, 5.0, 60.0, 90.0], [0.0, 0.0, 128.0, 96.0]])
+    alone, _ = load_refiner(RefineConfig(), device="cpu")
+    twice, _ = load_refiner(RefineConfig(refiner="prs-tiny+prs-tiny"), device="cpu")
+
+    ((points, scores),) = alone([picture], [boxes], batch=4)
+    ((points_twice, scores_twice),) = twice([picture], [boxes], batch=4)
+
+    torch.testing.assert_close(points_twice, points, rtol=0, atol=1e-2)
+    torch.testing.assert_close(scores_twice, scores, rtol=0, atol=1e-4)
+    assert twice.config.subpixel == get_spec("prs-tiny").codec.subpixel
+
+
+@pytest.mark.weights
+def test_a_posefix_network_corrects_the_poses_and_is_recorded():
+    config = PipelineConfig(refine=RefineConfig(posefix="posefix-r50"))
+
+    pipeline = load_pipeline(config, device="cpu", allow_random=True)
+
+    assert pipeline.weights["posefix-r50"] == RANDOM_WEIGHTS
+    picture, boxes = torch.full((96, 128, 3), 90, dtype=torch.uint8), torch.tensor([[10.0, 5.0, 60.0, 90.0]])
+    ((points, scores),) = pipeline.refiner([picture], [boxes], batch=1)
+    uncorrected, _ = load_refiner(RefineConfig(), device="cpu")
+    ((before, scores_before),) = uncorrected([picture], [boxes], batch=1)
+    assert torch.isfinite(points).all()
+    assert float((points - before).abs().max()) > 1e-3
+    torch.testing.assert_close(scores, scores_before)
