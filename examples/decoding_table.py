@@ -5,7 +5,8 @@
 The refiner sees every crop and its mirror image once; all rows are decoded from the same heatmaps. The boxes are those
 of the detector after a weak hard NMS, so that a person has several, as in the paper. Columns as there: SOA is how the
 top is found between the cells, soft-NMS the fusion of Eq. (20) in place of OKS NMS, SSP the shift in cells (alpha of
-Eq. (22)) of the mirrored crop's heatmaps (- is no flip test), GF a Gaussian filter of the heatmaps.
+Eq. (22)) of the mirrored crop's heatmaps (- is no flip test), GF a Gaussian filter of the heatmaps. Which alpha is best
+follows from the refiner's codec, see `geometry.heatmaps.flip_merge`: 0 where cells are centred, near 1 elsewhere.
 
 Source: Zhang et al., "Towards High Performance Human Keypoint Detection", IJCV 2021, section 6.2.3.
 """
@@ -66,10 +67,10 @@ def paper_rows() -> list[Row]:
 
 
 def more_rows() -> list[Row]:
-    """Return rows that the paper does not have: posecli's other methods, and no shift with each of them."""
+    """Return rows that the paper does not have: posecli's other methods, and the flip test without a shift."""
     others = ("second_peak", "log_parabola", "dark")
     plain = [Row(Decoding(name, None, blurred)) for blurred in (False, True) for name in others]
-    return plain + [Row(Decoding(name, 0.0, True)) for name in (*PAPER, *others)]
+    return plain + [Row(Decoding(name, 0.0, blurred)) for blurred in (False, True) for name in (*PAPER, *others)]
 
 
 Poses = dict[Decoding, tuple[Tensor, Tensor]]  # (N, K, 2) points in image pixels and (N, K) scores, in each way
@@ -158,6 +159,7 @@ def gains(found: dict[Row, CocoScores]) -> list[tuple[str, float]]:
         "SOA (parabola)": Row(Decoding("parabola")),
         "soft-NMS": Row(plain, fused=True),
         "SSP (alpha 1)": Row(replace(plain, alpha=1.0)),
+        "SSP (alpha 0)": Row(replace(plain, alpha=0.0)),
         "GF": Row(replace(plain, blurred=True)),
     }
     rows = [(name, 100 * (found[row].ap - found[Row(plain)].ap)) for name, row in alone.items()]

@@ -5,6 +5,7 @@ import torch
 
 from posecli.errors import ConfigError
 from posecli.geometry.heatmaps import HeatmapCodec, flip_merge, gaussian_blur
+from posecli.geometry.subpixel import METHODS
 from posecli.skeleton import MIRROR
 
 
@@ -138,3 +139,19 @@ def test_mirrored_map_lies_right_after_the_shift_that_its_codec_asks_for(stride,
 
 def test_mirror_twice_is_the_same_keypoint():
     assert [MIRROR[MIRROR[index]] for index in range(17)] == list(range(17))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("subpixel", METHODS)
+def test_cuda_decodes_the_same(subpixel):
+    codec = HeatmapCodec(subpixel=subpixel, blur=11)
+    maps = codec.encode(random_points(20.0, [200.0, 150.0]), heatmap_hw=(48, 64))
+    everyone = tuple(range(maps.shape[1]))
+    there = flip_merge(maps.to("cuda"), maps.flip(-1).to("cuda"), everyone, shift=0.3)
+
+    points, scores = codec.decode(there)
+
+    expected_points, expected_scores = codec.decode(flip_merge(maps, maps.flip(-1), everyone, shift=0.3))
+    torch.testing.assert_close(points.cpu(), expected_points, rtol=0, atol=1e-3)
+    torch.testing.assert_close(scores.cpu(), expected_scores, rtol=0, atol=1e-6)

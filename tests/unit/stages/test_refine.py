@@ -204,3 +204,15 @@ def test_colour_order_and_border_are_the_networks_own():
     middle, corner = network.seen[0][0, :, 128, 96], network.seen[0][0, :, 0, 0]
     torch.testing.assert_close(middle, torch.tensor([0.0, 0.0, 1.0]))
     torch.testing.assert_close(corner, torch.tensor([0.0, 0.5, 0.0]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_finds_the_same_people():
+    def found(device):
+        members = [(DotFinder(4), spec_of()), (DotFinder(2), spec_of(2, (128, 96)))]
+        config = RefineConfig(refiner="a+b", flip_test=True, scales=(1.0, 1.2), rotations=(0.0, 20.0))
+        ((points, scores),) = Refiner(members, config, torch.device(device))([picture_with_dot(*DOT)], [BOXES], batch=1)
+        return points.cpu(), scores.cpu()
+
+    torch.testing.assert_close(found("cuda"), found("cpu"), rtol=0, atol=0.01)  # pixels of the picture
