@@ -6,7 +6,7 @@ The refiner sees every crop and its mirror image once; all rows are decoded from
 of the detector after a weak hard NMS, so that a person has several, as in the paper. Columns as there: SOA is how the
 top is found between the cells, soft-NMS the fusion of Eq. (20) in place of OKS NMS, SSP the shift in cells (alpha of
 Eq. (22)) of the mirrored crop's heatmaps (- is no flip test), GF a Gaussian filter of the heatmaps. Which alpha is best
-follows from the refiner's codec, see `geometry.heatmaps.flip_merge`: 0 where cells are centred, near 1 elsewhere.
+follows from the refiner's codec, see `geometry.heatmaps.flip_merge`: 0 where cells stand for their middle.
 
 Source: Zhang et al., "Towards High Performance Human Keypoint Detection", IJCV 2021, section 6.2.3.
 """

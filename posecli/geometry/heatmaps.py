@@ -153,9 +153,9 @@ def _blur_weights(kernel: int, sigma: float | None, *, like: Tensor) -> Tensor:
 def flip_merge(heatmaps: Tensor, mirrored: Tensor, mirror: tuple[int, ...], *, shift: float = 0.0) -> Tensor:
     """Average (N, K, h, w) heatmaps with those of the mirrored crops.
 
-    Mirroring a crop of w pixels takes pixel p to w - 1 - p. Where cell j stands for crop pixel stride * j (a codec of
-    `offset` 0), the map that is turned back lies 1 - 1 / stride cells too far left: .75 at stride 4, which is why
-    CCM's Tables 5 and 6 are best at .8. Where it stands for the middle of the cell's pixels, it lies right.
+    Mirroring a crop of w pixels takes pixel p to w - 1 - p, so the map that is turned back lies 1 - (2 offset + 1) /
+    stride cells too far left. With a codec's `offset` of 0, as HRNet's, that is .75 at stride 4, which is why CCM's
+    Tables 5 and 6 are best at .8. Where a cell stands for the middle of its pixels, the map lies right.
 
     Args:
         heatmaps: of the crops.

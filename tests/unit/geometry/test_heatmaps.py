@@ -119,9 +119,9 @@ def test_flip_merge_of_the_mirrored_maps_is_the_maps():
 
 
 @pytest.mark.parametrize("stride", [2, 4, 8])
-@pytest.mark.parametrize("centred", [True, False])
-def test_mirrored_map_lies_right_after_the_shift_that_its_codec_asks_for(stride, centred):
-    codec = HeatmapCodec(stride=stride, centred=centred)
+@pytest.mark.parametrize("offset", [None, 0.0, 0.25])
+def test_mirrored_map_lies_right_after_the_shift_that_its_codec_asks_for(stride, offset):
+    codec = HeatmapCodec(stride=stride, offset=offset)
     width = 64 * stride
     points = random_points(8.0 * stride, [width - 8.0 * stride, 40.0 * stride])
     mirrored_points = torch.stack((width - 1 - points[..., 0], points[..., 1]), dim=-1)
@@ -131,7 +131,7 @@ def test_mirrored_map_lies_right_after_the_shift_that_its_codec_asks_for(stride,
     def error_px(shift):
         return float((codec.decode(flip_merge(maps, mirrored, as_they_are, shift=shift))[0] - points).abs().max())
 
-    right_shift = 0.0 if centred else 1 - 1 / stride
+    right_shift = 0.0 if offset is None else 1 - (2 * offset + 1) / stride
     assert error_px(right_shift) < 0.02 * stride
     for wrong in {0.0, 0.5, 1.0} - {right_shift}:
         assert error_px(wrong) > 0.9 * stride * abs(wrong - right_shift) / 2  # the mean lies half as far off
