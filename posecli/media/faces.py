@@ -87,4 +87,4 @@ def _mosaic(image: np.ndarray, region: Region) -> None:
     centre = round(min(max(region.x - left, -1e4), 1e5)), round(min(max(region.y - top, -1e4), 1e5))
     axes = tuple(min(math.ceil(radius) + 1, 100_000) for radius in (region.radius_x, region.radius_y))
     cv2.ellipse(mask, centre, axes, 0, 0, 360, 255, -1)
-    np.copyto(part, hidden, where=mask[:, :, None] > 0)
+    cv2.copyTo(hidden, mask, part)
