@@ -63,19 +63,23 @@ def _formats(unwanted: frozenset[str]) -> str:
 
 
 def _refusal(source: Path | str, error: Exception) -> str:
+    """Say why a source cannot be opened, as far as its first bytes tell."""
     if is_url(source):
-        return f"the server's answer is no video ({reason(error)})"
-    if _starts_a_playlist(Path(source)):
+        return f"no video comes from there ({reason(error)})"
+    head = _head(Path(source))
+    if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(_PLAYLIST_STARTS):
         return "a playlist or script, which may name any file; give the video itself"
+    if head[4:8] == b"ftyp":
+        return f"an MP4 or MOV without a whole index ({reason(error)}): its recording or copying stopped early"
     return f"not a video or image that FFmpeg or OpenCV can read ({reason(error)})"
 
 
-def _starts_a_playlist(path: Path) -> bool:
+def _head(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(64).lstrip(b"\xef\xbb\xbf \r\n\t").startswith(_PLAYLIST_STARTS)
+            return file.read(64)
     except OSError:
-        return False
+        return b""
 
 
 def video_streams(container: Any) -> list[Any]:

@@ -105,7 +105,7 @@ def test_a_servers_other_answers_are_told(served, page):
     folder, address = served
     (folder / "page.html").write_text("<html><body>hello</body></html>" * 50)
 
-    with pytest.raises(InputError, match=f"http://127.*{page}: the server's answer is no video"):
+    with pytest.raises(InputError, match=f"http://127.*{page}: no video comes from there"):
         open_source(address + page)
 
 

@@ -258,7 +258,7 @@ def test_cut_off_before_the_index_is_refused(tmp_path):
     path = clips.write_clip(tmp_path / "a.mp4")
     path.write_bytes(path.read_bytes()[:600])
 
-    with pytest.raises(InputError, match=r"a\.mp4: not"):
+    with pytest.raises(InputError, match=r"a\.mp4: an MP4 or MOV without a whole index"):
         open_source(path)
 
 
@@ -304,3 +304,61 @@ def test_count_frames_looks_at_headers_only(tmp_path):
     assert count_frames(clips.write_clip(tmp_path / "a.mp4")) == 12
     assert abs(count_frames(clips.write_clip(tmp_path / "a.mkv", pts=range(50))) - 50) <= 1
     assert count_frames(tmp_path / "no.mp4") is None
+
+
+def test_pictures_that_build_on_a_damaged_one_are_marked_up_to_the_next_key_frame(tmp_path, monkeypatch):
+    whole = VideoReader._pictures
+
+    def lossy(reader):
+        for index, picture in enumerate(whole(reader)):
+            yield None if index == 3 else picture
+
+    monkeypatch.setattr(VideoReader, "_pictures", lossy)
+    path = clips.write_clip(tmp_path / "a.mp4", pts=range(12), g=6, bf=0, sc_threshold=0)
+
+    frames, source = frames_of(path)
+
+    assert [frame.status for frame in frames] == ["ok"] * 3 + ["decode_error"] + ["damaged"] * 2 + ["ok"] * 6
+    assert source.notes() == ("2 frames are damaged and were patched up; poses there may be wrong",)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_random_bytes_inside_of_a_video_are_noticed_and_the_rest_is_kept(tmp_path, codec):
+    path = clips.write_clip(tmp_path / "a.mp4", pts=range(60), codec=codec, g=15, size_wh=(128, 96))
+    data = bytearray(path.read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 300] = np.random.default_rng(0).integers(0, 256, 300, dtype=np.uint8).tobytes()
+    path.write_bytes(bytes(data))
+
+    frames, source = frames_of(path)
+
+    assert len(frames) >= 58
+    assert {frames[0].status, frames[-1].status} == {"ok"}
+    assert any(frame.status != "ok" for frame in frames)
+    assert source.header_frames == 60
+
+
+def test_interlaced_video_is_remarked_on_and_is_no_fault(tmp_path):
+    path = clips.write_clip(tmp_path / "a.mp4", flags="+ildct+ilme", **{"x264-params": "tff=1"})
+
+    _, source = frames_of(path)
+
+    assert len(source.remarks()) == 1
+    assert source.remarks()[0].startswith("interlaced: ")
+    assert source.notes() == ()
+
+
+def test_pixels_that_are_not_square_are_told_upright(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.set_display_rotation(90)
+        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
+        output.mux(stream.encode(av.VideoFrame.from_ndarray(clips.picture(0), format="rgb24")))
+        output.mux(stream.encode(None))
+
+    frames, source = frames_of(path)
+
+    assert source.pixel_aspect == Fraction(3, 4)  # upright
+    assert (frames[0].width, frames[0].height) == (48, 64)  # stored pixels, not stretched
