@@ -145,10 +145,16 @@ def _check_usage(wishes: _Wishes, pred: Sequence[Path], *, true_boxes: bool, sav
         raise ConfigError(f"--pred is given {len(pred)} times; one file is scored, two are compared")
     if save is not None and not save.parent.is_dir():
         raise ConfigError(f"{save}: there is no folder {save.parent} to write to")
+    for folder in filter(None, (wishes.report, wishes.plots)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{folder}: cannot be made ({error.strerror or error})") from None
 
 
 def _network_names(config: PipelineConfig, *, true_boxes: bool) -> str:
-    return f"{'true boxes' if true_boxes else config.detect.detector} and {config.refine.refiner}"
+    boxes = "true boxes" if true_boxes else config.detect.boxes or config.detect.detector
+    return f"{boxes} and {config.refine.refiner}"
 
 
 def _examine(truth: GroundTruth, results: Results, wishes: _Wishes, name: str) -> _Examined:
@@ -157,7 +163,7 @@ def _examine(truth: GroundTruth, results: Results, wishes: _Wishes, name: str) -
     scored = score(pack(truth, results))
     samples = resample(scored, wishes.num_resamples) if wishes.num_resamples else None
     report = examine(scored, results, samples=samples, with_breakdown=wishes.with_breakdown)
-    _tell(report.notes, wishes)
+    _tell(results.notes, wishes)
     return _Examined(name, scored, samples, report)
 
 

@@ -41,7 +41,7 @@ def picture_frames(truth: GroundTruth, folder: Path) -> Iterator[tuple[int, Fram
         picture = read_image(path)
         height, width = picture.shape[:2]
         if (image.get("width", width), image.get("height", height)) != (width, height):
-            wanted = f"{image['width']}x{image['height']}"
+            wanted = f"{image.get('width', width)}x{image.get('height', height)}"
             raise InputError(f"{path}: {width}x{height} pixels, but the ground truth says {wanted}")
         yield (
             image["id"],
@@ -49,10 +49,12 @@ def picture_frames(truth: GroundTruth, folder: Path) -> Iterator[tuple[int, Fram
         )
 
 
-def result(image_id: int, keypoints: Tensor, keypoint_scores: Tensor, score: float) -> dict[str, Any]:
+def result(
+    image_id: int, keypoints: Tensor, keypoint_scores: Tensor, score: float, *, category_id: int = 1
+) -> dict[str, Any]:
     """Return one person as an entry of a COCO results list, from (K, 2) image pixels and (K,) scores."""
     flat = torch.cat((keypoints, keypoint_scores[:, None]), dim=1).flatten()
-    return {"image_id": image_id, "category_id": 1, "keypoints": flat.tolist(), "score": score}
+    return {"image_id": image_id, "category_id": category_id, "keypoints": flat.tolist(), "score": score}
 
 
 @torch.inference_mode()
@@ -69,7 +71,8 @@ def predict_true_boxes(
         found = refiner(images, boxes, batch=batch)
         for (image_id, _), (points, scores) in zip(group, found, strict=True):
             for person, person_scores in zip(points.cpu(), scores.cpu(), strict=True):
-                results.append(result(image_id, person, person_scores, float(person_scores.mean())))
+                score = float(person_scores.mean())
+                results.append(result(image_id, person, person_scores, score, category_id=truth.category_id))
         progress(len(group))
     return results
 
@@ -104,7 +107,7 @@ def evaluate_pipeline(
         proposed[image_id] = (done.proposal_boxes.numpy(), done.proposal_scores.numpy())
         poses = done.poses
         for person, person_scores, score in zip(poses.keypoints, poses.keypoint_scores, poses.scores, strict=True):
-            results.append(result(image_id, person, person_scores, float(score)))
+            results.append(result(image_id, person, person_scores, float(score), category_id=truth.category_id))
         progress(1)
     boxes = box_recall(truth, proposed)
     scores = keypoint_scores(truth, check_results(results, truth))

@@ -1,9 +1,8 @@
 """Where the score comes from: keypoint by keypoint, small and large, alone and in crowds, seen and hidden.
 
 Groups of people (by size, labelled keypoints, crowding) share one matching. A pose that finds nobody is held against
-the group of the person it is most like, if their OKS is .1 or more; a pose like nobody is held against no
-group. So a group's AP is not dragged down by the false poses of other groups, as COCO's
-APm and APl are, by the pose's size.
+the group of the person it is most like, if their OKS is .1 or more; a pose like nobody is held against no group. So
+the false poses of other groups do not drag a group's AP down; COCO holds a pose against APm or APl by its size.
 """
 
 from __future__ import annotations
@@ -103,7 +102,7 @@ def _by_keypoint(scored: Scored, near: Nearest) -> tuple[Group, ...]:
             own = score(scored.packed, alone)
         except InputError:  # nobody has this keypoint
             continue
-        labelled = alone[near.person, keypoint] & scored.counted[near.person]
+        labelled = alone[near.person, keypoint]
         groups.append(
             Group(
                 name=name,

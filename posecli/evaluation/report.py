@@ -69,7 +69,7 @@ def examine(
 
     Args:
         scored: `results` matched with their ground truth.
-        results: for the count of poses and the notes.
+        results: for the count of poses and their notes.
         samples: from `resample`, for 95% intervals; default: no intervals.
         with_breakdown: compute all breakdowns.
     """
@@ -78,5 +78,5 @@ def examine(
         num_annotated=scored.packed.truth.num_annotated,
         intervals={} if samples is None else intervals(samples),
         breakdown=breakdown(scored) if with_breakdown else None,
-        notes=results.notes,
+        notes=(*scored.packed.truth.notes, *results.notes),
     )

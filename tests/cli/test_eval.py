@@ -262,3 +262,39 @@ def test_three_predictions_are_one_too_many(truth, perfect):
 
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--pred is given 3 times" in result.stderr
+
+
+@pytest.mark.parametrize("mode", [(), ("--true-boxes",)])
+def test_person_may_have_another_category_id_than_cocos(posecli, truth, tmp_path, mode):
+    dataset = json.loads(truth.read_text())
+    dataset["categories"][0]["id"] = 7
+    for annotation in dataset["annotations"]:
+        annotation["category_id"] = 7
+    truth.write_text(json.dumps(dataset))
+
+    result = posecli("eval", "--gt", truth, "--images", tmp_path / "pictures", "--json", "--resamples", "0", *mode)
+
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["num_results"] > 0
+
+
+def test_folders_that_cannot_be_made_are_told_before_the_work(truth, perfect, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    for option in ("--report", "--plots"):
+        result = run("--gt", truth, "--pred", perfect, option, tmp_path / "file" / "folder")
+        assert (result.exit_code, result.stdout) == (2, "")
+        assert_one_line(result.stderr)
+
+
+def test_notes_on_the_truth_are_in_the_json_and_on_the_page(truth, perfect, tmp_path):
+    dataset = json.loads(truth.read_text())
+    del dataset["annotations"][0]["area"]
+    truth.write_text(json.dumps(dataset))
+
+    result = run("--gt", truth, "--pred", perfect, "--json", "--report", tmp_path / "report")
+
+    (note,) = json.loads(result.stdout)["notes"]
+    assert "1 annotations have no area" in note
+    assert result.stderr.count("have no area") == 1
+    assert "1 annotations have no area" in (tmp_path / "report/report.html").read_text()
