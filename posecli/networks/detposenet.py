@@ -77,7 +77,7 @@ class PersonHead(nn.Module):
         self.tower = nn.Sequential(ConvBn(width, width), ConvBn(width, width))
         self.score = nn.Conv2d(width, 1, 1)
         self.reach = nn.Conv2d(width, 4, 1)  # log distance to the left, top, right, bottom edge, in strides
-        nn.init.constant_(self.score.bias, -math.log(1 / _PRIOR - 1))  # type: ignore[arg-type]
+        _expect_few(self.score)
         nn.init.constant_(self.reach.bias, 1.0)  # type: ignore[arg-type]
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, None]:
@@ -97,11 +97,12 @@ class PersonHead(nn.Module):
 class TwoStages(nn.Module):
     """The embedded Faster R-CNN: regions from anchors, then a closer look at the best `count` of them."""
 
-    def __init__(self, width: int, *, count: int = 100) -> None:
+    def __init__(self, width: int, *, count: int = 100, hidden: int = 1024) -> None:
         super().__init__()
         self.count = count
         self.rpn = RegionHead(width, len(_SIZES) * len(_RATIOS))
-        self.head = BoxHead(width, classes=1, boxes=1)
+        _expect_few(self.rpn.score)
+        self.head = BoxHead(width, classes=1, boxes=1, hidden=hidden)
 
     def forward(self, levels: Sequence[Tensor]) -> tuple[Tensor, Tensor, Regions]:
         """(N, C, H/s, W/s) for each of `STRIDES` -> (N, A) logits, (N, A, 4) boxes, and the first stage's regions."""
@@ -133,6 +134,11 @@ def _is_peak(logits: Tensor, height: int, width: int) -> Tensor:
     """Say which of (N, h w A) logits no neighbouring cell beats with the same anchor."""
     maps = logits.detach().view(len(logits), height, width, -1).permute(0, 3, 1, 2)
     return (maps >= max_pool2d(maps, 3, stride=1, padding=1)).permute(0, 2, 3, 1).flatten(1)
+
+
+def _expect_few(score: nn.Conv2d) -> None:
+    """Let a score start at the share of places where a person is, so that the many empty ones do not drown them."""
+    nn.init.constant_(score.bias, -math.log(1 / _PRIOR - 1))  # type: ignore[arg-type]
 
 
 class DetPoseNet(AsymmetricHourglass):

@@ -27,6 +27,7 @@ from posecli.training.augment import (
     mirror_x,
     uniform,
 )
+from posecli.training.detection import People, two_stage_loss
 from posecli.training.disturb import TruePoses, disturb
 from posecli.training.losses import detection_loss, heatmap_loss, map_loss, place_loss
 from posecli.training.samples import Crops, Pictures, on_device
@@ -225,17 +226,24 @@ class ProposerTask:
     def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """L_det + L_kpt of section III-A."""
         raw: RawProposals = network(batch["images"])
+        found = self._two_stages(raw, batch) if raw.regions else self._one_stage(raw, batch)
+        heatmaps, pafs, mask = self._map_targets(batch, (raw.heatmaps.shape[-2], raw.heatmaps.shape[-1]))
+        return {
+            **{name: loss * self.loss.box if name.endswith("box") else loss for name, loss in found.items()},
+            "heatmaps": self.loss.heatmaps * map_loss(raw.heatmaps.float(), heatmaps, _seen(mask, heatmaps)),
+            "pafs": self.loss.pafs * map_loss(raw.pafs.float(), pafs, _seen(mask, pafs)),
+        }
+
+    def _one_stage(self, raw: RawProposals, batch: Batch) -> dict[str, Tensor]:
         hw = (batch["images"].shape[-2], batch["images"].shape[-1])
         cells = cell_centres(*hw, device=batch["images"].device)
         ignore = _inside_any(cells[0], batch["boxes"], batch["unknown"]) | ~batch["complete"][:, None]
         score, box = detection_loss(raw, batch["boxes"], batch["valid"], ignore, cells)
-        heatmaps, pafs, mask = self._map_targets(batch, (raw.heatmaps.shape[-2], raw.heatmaps.shape[-1]))
-        return {
-            "score": score,
-            "box": self.loss.box * box,
-            "heatmaps": self.loss.heatmaps * map_loss(raw.heatmaps.float(), heatmaps, _seen(mask, heatmaps)),
-            "pafs": self.loss.pafs * map_loss(raw.pafs.float(), pafs, _seen(mask, pafs)),
-        }
+        return {"score": score, "box": box}
+
+    def _two_stages(self, raw: RawProposals, batch: Batch) -> dict[str, Tensor]:
+        people = People(batch["boxes"], batch["valid"], batch["unknown"], batch["complete"])
+        return two_stage_loss(raw, people)
 
     def _map_targets(self, batch: Batch, map_hw: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
         """Draw heatmaps (B, K, h, w), PAFs (B, 2 L, h, w) and the (B, 1, h, w) cells whose truth is known."""
