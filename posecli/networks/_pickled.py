@@ -142,7 +142,7 @@ def _tensors(path: Path, content: Mapping[Any, Any]) -> Iterator[tuple[str, Tens
             raise WeightsError(f"{path}: {name!r:.80} is {_describe(tensor)}, wanted a tensor")
         plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
         if not plain or tensor.is_complex() or tensor.is_nested:
-            raise WeightsError(f"{path}: {name} is {_describe(tensor)}, wanted a plain dense tensor")
+            raise WeightsError(f"{path}: {name:.120} is {_describe(tensor)}, wanted a plain dense tensor")
         yield name, tensor.detach()
 
 

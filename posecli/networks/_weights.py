@@ -156,8 +156,7 @@ def check_finite(tensors: Mapping[str, Tensor], *, where: str) -> None:
 
 def some(keys: list[str]) -> str:
     """Name the first of many, and count the others."""
-    more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-    return f"{keys[0]}{more}"
+    return f"{keys[0]:.120} and {len(keys) - 1} more" if len(keys) > 1 else f"{keys[0]:.120}"
 
 
 def weights_of(network: nn.Module) -> dict[str, Tensor]:

@@ -229,7 +229,13 @@ def test_info_of_a_network_counts_parameters_and_gmacs():
     assert (facts["params"], facts["gmacs"]) == (33_999_697, 5.426)
     assert facts["preprocessing"]["colour"] == "BGR"
     assert facts["checkpoints"] == ["simplebaseline-r50", "simplebaseline-r50-official"]
-    assert "33,999,697" in run("info", "simplebaseline-r50").stdout
+
+
+def test_info_for_people_groups_digits_and_shows_nothing_as_a_dash():
+    lines = [line.split() for line in run("info", "prs-tiny").stdout.splitlines()]
+
+    assert ["params", "1,823,716"] in lines
+    assert ["ap", "-"] in lines
 
 
 @pytest.fixture

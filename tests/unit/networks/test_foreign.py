@@ -21,8 +21,9 @@ def fitted(tensors, name="w.pth", **options):
     return fit(WeightsFile(Path(name), tensors), get_spec(NAME), **options)
 
 
-@pytest.mark.parametrize("names", [{}, MMPOSE, {**MMPOSE, "head": "keypoint_head."}])
-@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(
+    ("names", "prefix"), [({}, "module."), (MMPOSE, ""), ({**MMPOSE, "head": "keypoint_head."}, "module.")]
+)
 def test_every_spelling_gives_the_same_weights(names, prefix):
     plain = fitted(public_tensors()[0])
     other = fitted({f"{prefix}{key}": tensor for key, tensor in public_tensors(**names)[0].items()})
