@@ -66,7 +66,7 @@ def _caption(report: EvalReport) -> list[str]:
         boxes = report.boxes
         lines.append(f"boxes: AP {boxes.ap:.3f}, AR@100 {boxes.ar_100:.3f}; at IoU .5:")
         lines.append(f"       AP {boxes.ap50:.3f}, AR@100 {boxes.ar_100_iou50:.3f}")
-    if report.breakdown and report.breakdown.false_people.num_images:
-        false = report.breakdown.false_people
+    false = report.false_people
+    if false and false.num_images:
         lines.append(f"{false.per_image['0']:.2f} false people an image on the {false.num_images} empty ones")
     return lines

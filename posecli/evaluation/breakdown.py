@@ -27,7 +27,6 @@ _SIZES = (("under 32 px", 0, 32), ("32 to 64 px", 32, 64), ("64 to 96 px", 64, 9
 _MAX_IOU = (("under .1", 0, 0.1), (".1 to .25", 0.1, 0.25), (".25 to .5", 0.25, 0.5), (".5 to .75", 0.5, 0.75),
             ("from .75", 0.75, np.inf))  # fmt: skip
 _CROWD_INDEX = (("easy", 0, 0.1), ("medium", 0.1, 0.8), ("hard", 0.8, np.inf))  # Source: CrowdPose's evaluation tool
-_SURE_SCORES = (0.0, 0.1, 0.3, 0.5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,14 +42,6 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FalsePeople:
-    """Poses on images where nobody is annotated, crowds included; the best 20 poses an image."""
-
-    num_images: int
-    per_image: dict[str, float]  # poses an image by the least score that a pose must have
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Breakdown:
     """All breakdowns; a group in which there is nobody is left out."""
 
@@ -63,7 +54,6 @@ class Breakdown:
     by_crowd_index: tuple[Group, ...]  # CrowdPose's split of images; empty for other data sets
     pck: Pck
     errors: ErrorTypes
-    false_people: FalsePeople
     calibration: Calibration
 
     def as_dict(self) -> Record:
@@ -87,7 +77,6 @@ def breakdown(scored: Scored) -> Breakdown:
         by_crowd_index=_by_crowd_index(scored, near),
         pck=pck(scored, near),
         errors=error_types(scored, near),
-        false_people=_false_people(scored),
         calibration=calibration(scored),
     )
 
@@ -166,15 +155,6 @@ def _group(scored: Scored, near: Nearest, name: str, people: np.ndarray, poses: 
         ar=own.ar,
         oks=_mean(near.oks[counted[near.person]]),
     )
-
-
-def _false_people(scored: Scored) -> FalsePeople:
-    poses = scored.packed.poses
-    empty = np.bincount(scored.packed.people.image, minlength=scored.packed.num_images) == 0
-    scores = poses.scores[empty[poses.image]]
-    num_images = int(empty.sum())
-    per_image = {f"{least:g}": float((scores >= least).sum()) / num_images for least in _SURE_SCORES if num_images}
-    return FalsePeople(num_images=num_images, per_image=per_image)
 
 
 def _mean(values: np.ndarray) -> float | None:

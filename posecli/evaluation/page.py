@@ -132,7 +132,7 @@ def _tiles(report: EvalReport) -> str:
     runs = report.refiner_runs_per_person
     if runs is not None:
         tiles.append(("runs per person", f"{runs:.2f}", f"refiner, {report.refiner_runs} / {report.num_annotated}"))
-    false = report.breakdown and report.breakdown.false_people
+    false = report.false_people
     if false and false.num_images:
         tiles.append(("false people", f"{false.per_image['0']:.2f}", f"an image, {false.num_images} empty ones"))
     counts = f"{scores.num_people} people with keypoints, {scores.num_results} poses"

@@ -10,6 +10,7 @@ import numpy as np
 from posecli.evaluation.bootstrap import Interval, intervals
 from posecli.evaluation.breakdown import Breakdown, breakdown
 from posecli.evaluation.coco_scores import COCO_NAMES, BoxScores, CocoScores, Scored, coco_scores
+from posecli.evaluation.false_people import FalsePeople, false_people
 from posecli.evaluation.results import Results
 from posecli.media.checked_json import Record
 
@@ -26,6 +27,7 @@ class EvalReport:
     num_annotated: int  # people, without keypoints included and crowds not
     refiner_runs: int | None = None  # None where poses came from a file
     boxes: BoxScores | None = None
+    false_people: FalsePeople | None = None
     intervals: Mapping[str, Interval] = field(default_factory=dict)  # of ap, ap50, ap75, ar
     breakdown: Breakdown | None = None
     notes: tuple[str, ...] = ()
@@ -44,6 +46,8 @@ class EvalReport:
         named["refiner_runs_per_person"] = self.refiner_runs_per_person
         if self.boxes:
             named |= {_BOX_NAMES[name]: value for name, value in asdict(self.boxes).items()}
+        if self.false_people:
+            named["false_people"] = asdict(self.false_people)
         if self.intervals:
             named["intervals"] = {COCO_NAMES[name]: [value.low, value.high] for name, value in self.intervals.items()}
         if self.breakdown:
@@ -76,6 +80,7 @@ def examine(
     return EvalReport(
         scores=coco_scores(scored, num_results=len(results.poses)),
         num_annotated=scored.packed.truth.num_annotated,
+        false_people=false_people(scored.packed),
         intervals={} if samples is None else intervals(samples),
         breakdown=breakdown(scored) if with_breakdown else None,
         notes=(*scored.packed.truth.notes, *results.notes),

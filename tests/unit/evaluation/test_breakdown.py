@@ -9,6 +9,7 @@ from coco_people import make_dataset, make_results
 from posecli.evaluation import breakdown, check_ground_truth, check_results, pack, score
 from posecli.evaluation.crowding import max_iou
 from posecli.evaluation.error_types import KINDS, keypoint_kinds
+from posecli.evaluation.false_people import false_people
 from posecli.evaluation.nearest import nearest
 from posecli.evaluation.packing import pack_people
 from posecli.skeleton import KEYPOINTS, MIRROR, OKS_SIGMAS
@@ -209,7 +210,7 @@ def test_false_people_are_counted_on_images_where_nobody_is():
     crowd = person(points, image_id=2) | {"iscrowd": 1}
     poses = [pose(points, image_id=i, score=value) for i, value in ((2, 0.9), (3, 0.4), (3, 0.05), (4, 0.2))]
 
-    false = breakdown(scored([person(points), crowd], poses, num_images=5)).false_people
+    false = false_people(scored([person(points), crowd], poses, num_images=5).packed)
 
     assert false.num_images == 3
     assert false.per_image == {"0": 1.0, "0.1": 2 / 3, "0.3": 1 / 3, "0.5": 0.0}
