@@ -1,7 +1,7 @@
 """What every network of the zoo promises; a new file is covered the moment it exists.
 
-Where values do not matter the networks live on the meta device, which computes shapes alone, and the first and the last
-of each file's `SPECS` stand for all between. Values are compared on the first.
+Where values do not matter the networks live on the meta device, which computes shapes alone. The first network of each
+file stands for all of them in what takes time, the last in its shapes; `test_sizes` counts the others.
 """
 
 from __future__ import annotations
@@ -45,17 +45,15 @@ def answers(raw):
     return (raw.logits, raw.boxes, raw.heatmaps, raw.pafs, *first_stage)
 
 
-def ends(specs):
-    """The first and the last network of each file, smallest and largest: what holds for both holds between them."""
+def of_each_file(specs, place):
+    """One network of each file."""
     families = {}
     for spec in specs:
         families.setdefault(getattr(spec.build, "func", spec.build).__module__, []).append(spec)
-    return [members[0] for members in families.values()], [
-        spec for members in families.values() for spec in dict.fromkeys((members[0], members[-1]))
-    ]
+    return [members[place] for members in families.values()]
 
 
-FIRST, ENDS = ends([*REFINERS, *PROPOSERS])
+FIRST, LAST = of_each_file([*REFINERS, *PROPOSERS], 0), of_each_file(REFINERS, -1)
 
 
 def small_hw(spec):
@@ -80,20 +78,35 @@ def by_name(specs):
     return pytest.mark.parametrize("spec", specs, ids=lambda spec: spec.name)
 
 
-@by_name([spec for spec in ENDS if spec.kind == "refiner"])
-def test_refiner_answers_coarse_first_and_gradients_reach_every_weight_that_learns(spec):
-    (height, width), network = spec.input_hw, on_meta(spec).train()
-
-    stages = network(*arguments(spec, batch=2, hw=spec.input_hw, device="meta"))
-    sum(stage.square().mean() for stage in stages).backward()
-
+def assert_promised_shapes(stages, spec):
+    height, width = spec.input_hw
     for stage in stages:
-        assert stage.shape[:2] == (2, NUM_KEYPOINTS)
+        assert stage.shape[1] == NUM_KEYPOINTS
         assert height / stage.shape[2] == width / stage.shape[3]
     assert [stage.shape[2] for stage in stages] == sorted(stage.shape[2] for stage in stages)
     assert stages[-1].shape[2:] == (height // spec.codec.stride, width // spec.codec.stride)
     assert len(spec.target_sigmas) in {0, len(stages)}
+
+
+@by_name([spec for spec in FIRST if spec.kind == "refiner"])
+def test_refiner_answers_coarse_first_and_gradients_reach_every_weight_that_learns(spec):
+    network = on_meta(spec).train()
+
+    stages = network(*arguments(spec, batch=2, hw=spec.input_hw, device="meta"))
+    sum(stage.square().mean() for stage in stages).backward()
+
+    assert all(len(stage) == 2 for stage in stages)
+    assert_promised_shapes(stages, spec)
     assert not without_gradient(network)
+
+
+@by_name([spec for spec in LAST if spec not in FIRST])
+def test_largest_refiner_answers_coarse_first_for_one_crop(spec):
+    with torch.no_grad():
+        stages = on_meta(spec).eval()(*arguments(spec, batch=1, hw=spec.input_hw, device="meta"))
+
+    assert all(len(stage) == 1 for stage in stages)
+    assert_promised_shapes(stages, spec)
 
 
 @by_name(PROPOSERS)

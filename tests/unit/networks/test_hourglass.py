@@ -47,3 +47,11 @@ def test_later_stacks_see_what_earlier_ones_answered():
 def test_small_images_are_refused_by_the_least_side():
     with torch.device("meta"), pytest.raises(ValueError, match="32x64, wants sides that are multiples of 32, 64 or"):
         StackedHourglass(1)(torch.rand(1, 3, 32, 64))
+
+
+def test_gradients_reach_every_weight_of_two_stacks_that_learns():
+    with torch.device("meta"):
+        network = StackedHourglass(2, width=16)
+        sum(answer.square().mean() for answer in network(torch.rand(2, 3, 64, 64))).backward()
+
+    assert not [name for name, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]

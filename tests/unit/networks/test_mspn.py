@@ -72,3 +72,11 @@ def test_targets_sharpen_with_the_scale_and_once_more_in_the_last_stage():
 
     assert sigmas == (2.6, 2.0, 1.7, 1.4) * 2 + (2.0, 1.7, 1.4, 1.1)
     assert get_spec("mspn-3").codec.heatmap_sigma == sigmas[-1]
+
+
+def test_gradients_reach_every_weight_of_two_stages():
+    with torch.device("meta"):
+        network = MSPN(2, blocks=(1, 1, 1, 1))
+        sum(answer.square().mean() for answer in network(torch.rand(2, 3, 64, 64))).backward()
+
+    assert not [name for name, weight in network.named_parameters() if weight.grad is None]
