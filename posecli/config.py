@@ -193,6 +193,8 @@ class PipelineConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
+        if self.quality not in QUALITIES:
+            raise ConfigError(f"unknown quality {self.quality!r}; choose from {', '.join(QUALITIES)}")
         _check_positive("batch_frames", self.batch_frames)
         _check_positive("batch_crops", self.batch_crops)
 

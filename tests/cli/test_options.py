@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from posecli.cli._options import pipeline_options
 from posecli.config import QUALITIES, DetectConfig, FilterConfig, MergeConfig, PipelineConfig, RefineConfig
+from posecli.errors import ConfigError
 
 
 def configured(*arguments):
@@ -103,6 +104,11 @@ def test_what_cannot_be_is_refused_by_its_name(arguments, message):
 
     assert outcome.exit_code != 0
     assert message in outcome.output + str(outcome.exception)
+
+
+def test_a_preset_that_does_not_exist_is_refused_in_python_too():
+    with pytest.raises(ConfigError, match="unknown quality 'great'; choose from fast, balanced, best"):
+        PipelineConfig(quality="great")
 
 
 def test_help_says_what_the_presets_are():
