@@ -21,8 +21,9 @@ from posecli.engines.timeline import Timeline
 from posecli.errors import DeviceError, InputError, PosecliError
 from posecli.media.arguments import images_in
 from posecli.media.coco_sink import CocoSink, read_info
+from posecli.media.files import part_path
 from posecli.media.fingerprint import digest, fingerprint
-from posecli.media.journal import FORMAT, Journal
+from posecli.media.journal import FORMAT, Journal, num_finished
 from posecli.media.locations import is_live, output_stem, shown
 from posecli.media.overlay import Drawer
 from posecli.media.sinks import RecordSink, Sink, overlay_sink
@@ -118,7 +119,7 @@ class _Job:
         """Return the report of an earlier run if it has made all files that this one would make."""
         if not (self.options.skip_done or self.options.resume) or is_live(self.path):
             return None
-        if os.path.exists(self.journal_path):
+        if num_finished(self.journal_path) is not None:
             return None
         info = read_info(self.folder / f"{self.stem}{CocoSink.suffixes[-1]}")
         if info is None or info.get("key") != self.key or not self._is_drawn(info):
@@ -178,6 +179,7 @@ class _Job:
             drawings.append(overlay_sink(self.folder, source, drawer))
         header = {"input": self.input, "settings": self.settings, "info": self._info(source)}
         journal = Journal(self.journal_path, header, resume=options.resume)
+        part_path(self.folder / f"{self.stem}.overlay.mp4").unlink(missing_ok=True)  # of a run that was killed
         return Output(journal, drawings, lambda: Timeline(options.timeline), options.explain, progress)
 
     def _info(self, source: Source) -> dict[str, Any]:
@@ -206,6 +208,7 @@ class _Job:
                         raise Stopped
         writer.check()
         if not self.tally.frames:
+            output.journal.discard()
             raise InputError(f"{source.name}: not one frame could be decoded")
 
     def _finish(self, source: Source, output: Output, notes: list[str]) -> list[Path]:

@@ -20,8 +20,8 @@ def fingerprint(path: Path | str, images: Sequence[Path] = ()) -> dict[str, Any]
 
     A file up to 16 MiB counts with all of its bytes, a larger one with its size and 16 blocks of 1 MiB, evenly spread
     from the first byte to the last: a change that keeps the size and all of these blocks goes unseen. A folder counts
-    with the names, sizes and bytes of its images in their order. A server's
-    address or a camera counts with its name alone.
+    with the names, sizes and bytes of its images in their order. A server's address or a camera counts with its name
+    alone, of which nothing secret is told.
 
     Args:
         path: what is read.
@@ -31,7 +31,7 @@ def fingerprint(path: Path | str, images: Sequence[Path] = ()) -> dict[str, Any]
         OSError: something cannot be read.
     """
     if is_url(path) or is_live(path):
-        return {"address": shown(path)}
+        return {"address": shown(path), "sha256": hashlib.sha256(os.fsencode(path)).hexdigest()}
     path = Path(path)
     if images:
         files = [(image.relative_to(path).as_posix(), *_size_and_digest(image)) for image in images]

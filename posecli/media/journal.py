@@ -26,6 +26,9 @@ except ImportError:  # Windows
 FORMAT = 2  # raised whenever a version of posecli writes other lines, or finds other poses with the same settings
 _MAX_LINE = 1 << 28  # bytes; a longer line is no line of a journal
 
+# What every frame's line has (`coco.frame_entry`).
+_FIELDS = {"frame_index", "file_name", "width", "height", "time", "pts", "status", "refiner_runs", "people"}
+
 Entry = dict[str, Any]
 
 
@@ -122,7 +125,7 @@ class Journal:
         end = len(first)
         for line in lines:
             entry = _parsed(line)
-            if entry is None or "people" not in entry:
+            if entry is None or not entry.keys() >= _FIELDS:
                 break
             self.finished += 1
             end += len(line)

@@ -128,6 +128,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path, kept, timeline):
     path = clips.write_clip(tmp_path / "a.mp4", pts=[0, 3, 4, 9, 10, 11, 20, 21, 22, 30, 31, 32], size_wh=SIZE_WH)
     annotate(path, tmp_path / "whole", explain=True, keep_journal=True, timeline=timeline)
     interrupted(path, tmp_path / "out", 11, explain=True, timeline=timeline)
+    (tmp_path / "out/.a.overlay.mp4.part").write_text("what a killed run leaves")
     journal = tmp_path / "out/a.jsonl"
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[: 1 + kept]) + lines[-1][:7])  # as if it had been killed a little earlier
@@ -219,10 +220,21 @@ def test_stopping_before_the_first_frame_leaves_nothing(tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_source_without_one_good_frame_leaves_nothing(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        (tmp_path / "in" / name).write_bytes(b"no image")
+
+    report = annotate(tmp_path / "in", tmp_path / "out")
+
+    assert report.error == f"{tmp_path / 'in'}: not one frame could be decoded"
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_what_is_done_is_left_alone(tmp_path):
     path = clips.write_clip(tmp_path / "a.mkv", pts=range(200), crf=10)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    first = annotate(path, tmp_path / "out")
+    first = annotate(path, tmp_path / "out", keep_journal=True)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").iterdir()}
     pipeline = OnePersonPerFrame()
 

@@ -51,6 +51,14 @@ def test_a_folder_counts_by_the_names_and_contents_of_its_images(tmp_path):
     assert fingerprint(tmp_path / "in", images) != first
 
 
+def test_addresses_differ_by_what_is_not_shown_of_them():
+    one, two = (fingerprint(f"http://me:secret@server/clip.mp4?id={index}") for index in (1, 2))
+
+    assert one["address"] == two["address"] == "http://server/clip.mp4"
+    assert one != two
+    assert "secret" not in str(one)
+
+
 def test_the_order_of_keys_is_nothing():
     assert digest({"a": {"x": 1, "y": (2, 3)}, "b": None}) == digest({"b": None, "a": {"y": [2, 3], "x": 1}})
     assert digest({"a": 1}) != digest({"a": 2})

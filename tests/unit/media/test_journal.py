@@ -11,7 +11,8 @@ HEADER = {"input": {"bytes": 9, "sha256": "aa"}, "settings": {"config": {"merge"
 
 
 def entry(index):
-    return {"frame_index": index, "file_name": f"Über 写真 {index}.png", "people": []}
+    size = {"width": 64, "height": 48, "time": None, "pts": None, "status": "ok", "refiner_runs": 0}
+    return {"frame_index": index, "file_name": f"Über 写真 {index}.png", **size, "people": []}
 
 
 def write_journal(path, count=3, *, end=False, header=HEADER):
@@ -55,7 +56,9 @@ def test_a_torn_line_is_left_out_and_cut_off_when_going_on(tmp_path):
         assert path.read_bytes() == whole
 
 
-@pytest.mark.parametrize("rubbish", [b"\0" * 50, b"\0" * 50 + b"\n", b"{}\n", b'{"frame\n{"people":[]}\n', b"\xff\n"])
+@pytest.mark.parametrize(
+    "rubbish", [b"\0" * 50, b"\0" * 50 + b"\n", b"{}\n", b'{"frame\n{"people":[]}\n', b'{"people":[]}\n', b"\xff\n"]
+)
 def test_what_a_crash_of_the_machine_left_is_cut_off(tmp_path, rubbish):
     path = write_journal(tmp_path / "a.jsonl")
     whole = path.read_bytes()
