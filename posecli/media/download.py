@@ -82,10 +82,10 @@ def download(
         The file's SHA-256 in hex.
 
     Raises:
-        ConfigError: the address is not http or https.
+        ConfigError: the address is not http or https, or is none.
         WeightsError: the server, the network, the disk or the hash says no; the message names the way out.
     """
-    _check_scheme(url)
+    _check_address(url)
     part = _Part(target)
     with _disk_errors(part), _only_one(part):
         fetch = _Fetch(url, part, patience or Patience(), progress)
@@ -150,6 +150,9 @@ class _Fetch:
 
     def run(self) -> None:
         """Bring the part to its full length, going on after cuts."""
+        origin = self.part.origin()
+        if origin is not None and origin.url == self.url and origin.total == self.part.size:
+            return  # all came the last time, and only the checks did not end
         failures = 0
         while True:
             before = self.part.size
@@ -222,7 +225,7 @@ def _open(request: Request, part: _Part, patience: Patience) -> Iterator[HTTPRes
         if code in _GIVE_UP:
             raise WeightsError(f"{url}: HTTP {code} {reason}; name a mirror with --url") from error
         raise _CutError(f"HTTP {code} {reason}") from error
-    except (OSError, HTTPException) as error:
+    except (OSError, HTTPException, ValueError) as error:  # ValueError: of a proxy's address that is none
         cause = error.reason if isinstance(error, URLError) else error
         if isinstance(cause, socket.gaierror):
             raise WeightsError(
@@ -273,10 +276,14 @@ def _opener() -> OpenerDirector:
     return opener
 
 
-def _check_scheme(url: str) -> None:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigError(f"{url}: wanted an http or https address")
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # brackets or a port that are none
+        usable = False
+    if not usable or not url.isascii() or not url.isprintable() or " " in url:
+        raise ConfigError(f"{url}: wanted an http or https address, other signs than ASCII as %XX")
 
 
 def _start_of(response: HTTPResponse, part: _Part, origin: _Origin | None) -> int:

@@ -116,6 +116,20 @@ def test_half_of_another_address_is_thrown_away(tmp_path):
     assert does.log == [("/w", None)]
 
 
+def test_a_part_that_was_whole_already_is_not_fetched_again(tmp_path):
+    does = Behaviour(CONTENT, cut_after=[899_999, 0, 0, 0])
+    with serving(does) as server:
+        with pytest.raises(WeightsError):
+            fetch(f"{server}/w", tmp_path / "w")
+        with (tmp_path / ".w.part").open("ab") as part:
+            part.write(CONTENT[-1:])
+        does.log.clear()
+        fetch(f"{server}/w", tmp_path / "w", sha256_prefix=DIGEST)
+
+    assert does.log == []
+    assert (tmp_path / "w").read_bytes() == CONTENT
+
+
 def test_a_part_longer_than_the_file_begins_again(tmp_path):
     does = Behaviour(CONTENT, cut_after=[300_000, 0, 0, 0])
     with serving(does) as server:
@@ -170,7 +184,22 @@ def test_redirects_in_a_circle_end(tmp_path):
         fetch(f"{server}/w", tmp_path / "w")
 
 
-@pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://host/w", "data:,x", "w.pth", "http://", "http:///w"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "file:///etc/passwd",
+        "ftp://host/w",
+        "data:,x",
+        "w.pth",
+        "http://",
+        "http:///w",
+        "http://[::1/w",
+        "http://host:port/w",
+        "http://host/a b",
+        "http://host/\u00e9",
+        "http://host/\n",
+    ],
+)
 def test_only_web_addresses_are_taken(tmp_path, url):
     with pytest.raises(ConfigError, match="wanted an http or https address"):
         fetch(url, tmp_path / "w")
@@ -217,6 +246,13 @@ def test_the_environments_proxy_is_asked(tmp_path, monkeypatch):
         fetch("http://nowhere.invalid/w", tmp_path / "w", sha256_prefix=DIGEST)
 
     assert does.log == [("http://nowhere.invalid/w", None)]
+
+
+def test_a_proxys_address_that_is_none_is_no_bug(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http:/nothing")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(WeightsError, match="no connection"):
+        fetch("http://nowhere.invalid/w", tmp_path / "w")
 
 
 @pytest.mark.parametrize("length", [True, False])
