@@ -6,9 +6,7 @@ from torch import Tensor, nn
 from torch.nn.functional import relu, relu6
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-TENSORFLOW_EPS = (
-    1.001e-5  # of batch norms: the least TensorFlow's fused kernel takes; CPN's and PoseFix's codes ask 1e-9
-)
+TENSORFLOW_EPS = 1e-9  # of batch norms, in the official codes of CPN and PoseFix
 
 
 class _NormedConvolution(nn.Module):

@@ -3,9 +3,9 @@
 Source: Chen et al., "Cascaded Pyramid Network for Multi-Person Pose Estimation", CVPR 2018, section 3.2 and Tables 5-7;
 the official TensorFlow code, `models/COCO.res50.256x192.CPN/network.py`, whose layout and arithmetic this file has:
 bilinear enlargement as TensorFlow 1 does it (`enlarge`), batch norm after the prediction layers as after all others but
-the pyramid's merging ones, an eps that its fused kernel raises from 1e-9 to 1.001e-5, a ResNet that pads by hand (as
-PyTorch does, not TensorFlow's right and bottom) with its stride in the 3x3 convolution. GlobalNet's predictions are all
-enlarged to stride 4. Online hard keypoint mining is a matter of training: `LossConfig.hardest`, 8 in the paper.
+the pyramid's merging ones, its eps of 1e-9 (see posefix.py), a ResNet that pads by hand (as PyTorch does, not
+TensorFlow's right and bottom) with its stride in the 3x3 convolution. GlobalNet's predictions are all enlarged to
+stride 4. Online hard keypoint mining is a matter of training: `LossConfig.hardest`, 8 in the paper.
 
 The paper's final trunk is called ResNet-Inception, without a size: we read Inception-ResNet-v2.
 

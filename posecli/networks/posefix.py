@@ -3,8 +3,9 @@
 Source: Moon, Chang, Lee, "PoseFix: Model-agnostic General Human Pose Refinement Network", CVPR 2019; the official
 TensorFlow code, `main/model.py` and `lib/nets/basemodel.py`. Its ResNet pads by hand where it halves (as PyTorch does,
 not TensorFlow's right and bottom), has the stride in the 3x3 convolution, and its 4x4 transposed convolutions cut one
-row on either side. The code asks for a batch norm eps of 1e-9, which TensorFlow's fused kernel raises to 1.001e-5. The
-answer are logits: a softmax over the cells, whose mean is the keypoint (section 3.4).
+row on either side. Batch norms have the code's eps of 1e-9, as TensorFlow takes it today; older ones raised it to
+1.001e-5 in their fused kernel, which moves the answers by some 2e-4 of themselves. The answer are logits: a softmax
+over the cells, whose mean is the keypoint (section 3.4).
 
 Weights, beside the official names (convolutions turned from HWIO to OIHW; `moving_*` are `bn.running_*`):
 

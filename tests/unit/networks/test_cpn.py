@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import pytest
 import torch
 
+from foreign_keys import check_places
 from posecli.networks._count import count_params
 from posecli.networks.cpn import CascadedPyramidNetwork, enlarge
-from tests.foreign_keys import UNITS, check_places, resnet_place
-
-_LAYERS = {"lateral": "laterals", "tmp": "mixes", "pyramid": "heads", "merge": "merges"}
+from tensorflow_names import cpn_place
 
 
 def slow_enlarge(row, factor):
@@ -19,19 +16,6 @@ def slow_enlarge(row, factor):
     last = len(row) - 1
     places = [cell / factor for cell in range(factor * len(row))]
     return [row[int(x)] * (1 - x + int(x)) + row[min(int(x) + 1, last)] * (x - int(x)) for x in places]
-
-
-def place(name):
-    """Where the module's docstring puts an official layer."""
-    if name.startswith("resnet"):
-        return resnet_place(name)
-    if found := re.fullmatch(r"(\w+)/res(\d)", name):
-        return f"global_net.{_LAYERS[found[1]]}.{int(found[2]) - 2}"
-    if found := re.fullmatch(r"res(\d)/refine_conv(\d)/(\w+)", name):
-        return f"refine_net.cascades.{int(found[1]) - 2}.{found[2]}.{UNITS[found[3]]}"
-    if found := re.fullmatch(r"final_bottleneck/(\w+)", name):
-        return f"refine_net.final.{UNITS[found[1]]}"
-    return {"refine_out": "refine_net.head"}[name]
 
 
 @pytest.mark.parametrize("factor", [1, 2, 8])
@@ -49,7 +33,7 @@ def test_every_official_weight_has_its_place():
         network = CascadedPyramidNetwork()
 
     assert count_params(network) == 27_009_770
-    check_places(network, "keys_tfcpn_r50_256x192.json", place)
+    check_places(network, "keys_tfcpn_r50_256x192.json", cpn_place)
 
 
 @pytest.mark.parametrize(

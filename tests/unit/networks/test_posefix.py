@@ -6,17 +6,11 @@ from functools import partial
 
 import torch
 
+from foreign_keys import check_places
 from posecli.networks._count import count_params
 from posecli.networks._resnet import ResNet
 from posecli.networks.posefix import PoseFix
-from tests.foreign_keys import check_places, resnet_place
-
-
-def place(name):
-    """Where the module's docstring puts an official layer."""
-    if name.startswith("resnet"):
-        return resnet_place(name)
-    return {"up1": "deconvs.0", "up2": "deconvs.1", "up3": "deconvs.2", "out": "head"}[name]
+from tensorflow_names import posefix_place
 
 
 def test_every_official_weight_has_its_place():
@@ -24,7 +18,7 @@ def test_every_official_weight_has_its_place():
         network = PoseFix()
 
     assert count_params(network) == 34_053_009
-    check_places(network, "keys_posefix_r50_256x192.json", place)
+    check_places(network, "keys_posefix_r50_256x192.json", posefix_place)
 
 
 def test_prior_is_a_wide_gaussian_about_each_visible_point():
