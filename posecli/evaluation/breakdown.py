@@ -126,7 +126,7 @@ def _bands(
 
 
 def _by_crowd_index(scored: Scored, near: Nearest) -> tuple[Group, ...]:
-    images = sorted(scored.packed.truth.images, key=lambda image: int(image["id"]))
+    images = scored.packed.images
     if not all(is_number(image.get("crowdIndex")) for image in images):
         return ()
     index = np.array([float(image["crowdIndex"]) for image in images])

@@ -71,7 +71,7 @@ def cut_out(scored: Scored, folder: Path) -> Iterator[CutOut]:
     Raises:
         InputError: a picture is missing or unreadable.
     """
-    images = sorted(scored.packed.truth.images, key=lambda image: int(image["id"]))
+    images = scored.packed.images
     for case in worst_cases(scored):
         path = picture_path(folder, images[case.image])
         yield CutOut(case, images[case.image]["file_name"], *_drawn(scored, case, read_image(path).numpy()))

@@ -63,6 +63,11 @@ class Packed:
     outside: np.ndarray  # (M,) float in [0, 1], OKS of a pair whose person has no labelled keypoint
     num_images: int
 
+    @property
+    def images(self) -> list[Record]:
+        """The ground truth's images in the order of all indexes of images: by id."""
+        return sorted(self.truth.images, key=lambda image: int(image["id"]))
+
     def oks(self, labelled: np.ndarray) -> np.ndarray:
         """Return the OKS of every pair, (M,) float in [0, 1].
 

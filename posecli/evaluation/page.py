@@ -39,7 +39,7 @@ h3 { font-size: 1rem; margin: 0 0 8px; }
 .cards + h3 { margin-top: 24px; }
 p { margin: 4px 0 12px; max-width: 75ch; }
 .muted { color: var(--muted); overflow-wrap: anywhere; }
-.tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(140px, 1fr)); margin: 20px 0; }
+.tiles { display: grid; gap: 12px; grid-template-columns: repeat(auto-fit, minmax(126px, 1fr)); margin: 20px 0; }
 .flow { columns: 400px; column-gap: 16px; }
 .flow .card { break-inside: avoid; margin-bottom: 16px; }
 .cards { display: grid; gap: 16px; grid-template-columns: repeat(auto-fill, minmax(min(100%%, 400px), 1fr));
