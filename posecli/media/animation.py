@@ -72,7 +72,7 @@ def _takes(selection: Selection, pts: int) -> bool:
 
 def _decode(path: Path) -> Any:
     if not hasattr(cv2, "imdecodeanimation"):
-        raise InputError(f"{path}: an animation that only OpenCV 4.11 or newer reads, this is {cv2.__version__}")
+        raise InputError(f"{path}: an animation that only OpenCV 4.12 or newer reads, this is {cv2.__version__}")
     data = np.fromfile(path, np.uint8)
     header = read_header(data.tobytes())
     if header.is_cut_off:
@@ -81,7 +81,7 @@ def _decode(path: Path) -> Any:
         size = f"{header.num_frames} pictures of {header.width}x{header.height} pixels"
         raise InputError(f"{path}: {size}, wanted {max_pixels() / 10**6:g} million pixels at most; convert it to MP4")
     try:
-        decoded, animation = cv2.imdecodeanimation(data)
+        decoded, animation = cv2.imdecodeanimation(data[None])  # one row: 4.12 wants it so
     except (cv2.error, MemoryError):
         decoded = False
     if not decoded or not pixels or not len(animation.frames):

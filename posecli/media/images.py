@@ -81,6 +81,8 @@ def decode_image(data: np.ndarray, name: str) -> np.ndarray:
     except (cv2.error, MemoryError) as error:
         reason = " ".join(str(error).split())[:80]
         raise InputError(f"{name}: the image cannot be decoded ({reason})") from None
+    if rgb is None and header.kind == "avif" and not cv2.haveImageWriter(".avif"):
+        raise InputError(f"{name}: AVIF, which this OpenCV ({cv2.__version__}) cannot read; convert it to JPEG")
     if rgb is None:
         found = f"a damaged {header.kind.upper()}" if header.kind else "not an image that OpenCV can read"
         raise InputError(f"{name}: {found}; save it again as JPEG or PNG")
