@@ -80,11 +80,12 @@ def predict_true_boxes(
 def evaluate_true_boxes(
     truth: GroundTruth, folder: Path, refiner: Refiner, *, batch: int, progress: Progress = lambda _: None
 ) -> tuple[EvalReport, list[dict[str, Any]]]:
-    """Score the refiner alone, on the true boxes; also return its results list.
+    """Score the refiner alone, on the true boxes and COCO's keypoints; also return its results list.
 
     Raises:
         InputError: a picture is missing or unreadable.
     """
+    truth = truth.in_coco_order()
     results = predict_true_boxes(truth, picture_frames(truth, folder), refiner, batch=batch, progress=progress)
     scores = keypoint_scores(truth, check_results(results, truth))
     return EvalReport(scores=scores, num_annotated=truth.num_annotated), results
@@ -93,11 +94,12 @@ def evaluate_true_boxes(
 def evaluate_pipeline(
     truth: GroundTruth, folder: Path, pipeline: Pipeline, *, progress: Progress = lambda _: None
 ) -> tuple[EvalReport, list[dict[str, Any]]]:
-    """Score the whole pipeline; also return its results list.
+    """Score the whole pipeline on COCO's keypoints; also return its results list.
 
     Raises:
         InputError: a picture is missing or unreadable.
     """
+    truth = truth.in_coco_order()
     ids = [image["id"] for image in truth.images]
     proposed: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     results, runs = [], 0
