@@ -13,7 +13,8 @@ import torch
 
 from posecli.config import ReadConfig
 from posecli.errors import ConfigError, InputError
-from posecli.media.images import max_pixels, read_header
+from posecli.media.headers import read_header
+from posecli.media.images import max_pixels
 from posecli.media.pictures import over_black
 from posecli.media.selection import Selection
 from posecli.records import Frame

@@ -11,6 +11,7 @@ import numpy as np
 
 from posecli.config import MergeConfig, OverlayConfig
 from posecli.media.faces import Region, head_regions, hide
+from posecli.media.lettering import letter_height, write
 from posecli.records import Annotated, Poses, Rejection
 from posecli.skeleton import EDGES, KEYPOINTS
 
@@ -22,8 +23,6 @@ _SURE_SCORE = 0.8  # drawn at full strength from here on
 _FAINTEST = 0.3  # opacity of what is just not left out
 _FAR = 1 << 15  # pixels, outside of any picture; larger numbers would overflow OpenCV's
 _SHIFT = 3  # fractional bits of OpenCV's fixed-point coordinates
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
-_FONT_HEIGHT = 22  # pixels of a capital letter at scale 1
 _BLURRED_SIDE = 96  # pixels that are left of the shorter side of a blurred background
 
 
@@ -63,7 +62,7 @@ def draw(
     for index in reversed(range(len(poses))):  # the surest person on top
         _draw_person(canvas, poses, index, config, min_score)
     if config.caption:
-        _write(canvas, config.caption, (0, 0), _WHITE)
+        write(canvas, config.caption, (0, 0), _WHITE)
     return canvas
 
 
@@ -128,7 +127,7 @@ def _draw_person(canvas: np.ndarray, poses: Poses, index: int, config: OverlayCo
             ends = name.startswith("right_")  # people mostly face the camera: right is left
             if sure:
                 place = (point[0] + (-2 if ends else 2) * (width + 1), point[1])
-                _write(canvas, name.replace("_", " "), place, colour, small=True, ends=ends)
+                write(canvas, name.replace("_", " "), place, colour, small=True, ends=ends)
 
 
 def _line(
@@ -208,7 +207,7 @@ def _label_person(canvas: np.ndarray, poses: Poses, index: int, config: OverlayC
         parts.append(f"{float(poses.scores[index]):.2f}")
     left, top, *_ = poses.boxes[index].tolist()
     if parts:
-        _write(canvas, " ".join(parts), (left, top - 4), _WHITE)
+        write(canvas, " ".join(parts), (left, top - 4), _WHITE)
 
 
 def _draw_rejection(canvas: np.ndarray, rejection: Rejection) -> None:
@@ -217,41 +216,5 @@ def _draw_rejection(canvas: np.ndarray, rejection: Rejection) -> None:
     left, top, right, bottom = (round(max(-_FAR, min(_FAR, value))) for value in rejection.box)
     line = max(1, round(min(canvas.shape[:2]) / 500))
     cv2.rectangle(canvas, (left, top), (right, bottom), _GREY, line)
-    height = _text_height(canvas, small=True)
-    _write(canvas, f"{rejection.reason} {rejection.box_score:.2f}", (left + 2, top + 1.5 * height), _GREY, small=True)
-
-
-def _text_height(canvas: np.ndarray, *, small: bool) -> float:
-    """Return a capital letter's height in pixels that can be read in a picture of this size."""
-    return max(7.0 if small else 8.0, min(canvas.shape[:2]) / (75 if small else 45))
-
-
-def _write(
-    canvas: np.ndarray,
-    text: str,
-    place: tuple[float, float],
-    colour: Colour,
-    *,
-    small: bool = False,
-    ends: bool = False,
-) -> None:
-    """Write on a dark plate, kept inside of the picture.
-
-    Args:
-        canvas: the picture.
-        text: one line.
-        place: x y of the text's bottom left corner, with `ends` its bottom right one.
-        colour: of the letters.
-        small: less than a label's size.
-        ends: whether the text ends at `place`.
-    """
-    if not all(map(math.isfinite, place)):
-        return
-    height = _text_height(canvas, small=small)
-    scale, line = height / _FONT_HEIGHT, max(1, round(height / 10))
-    (width, above), below = cv2.getTextSize(text, _FONT, scale, line)
-    x = round(max(line, min(place[0] - width * ends, canvas.shape[1] - width - line)))
-    y = round(max(above + line, min(place[1], canvas.shape[0] - below)))
-    plate = canvas[max(y - above - line, 0) : y + below, max(x - line, 0) : x + width + line]
-    plate //= 4
-    cv2.putText(canvas, text, (x, y), _FONT, scale, colour, line, cv2.LINE_AA)
+    height = letter_height(canvas, small=True)
+    write(canvas, f"{rejection.reason} {rejection.box_score:.2f}", (left + 2, top + 1.5 * height), _GREY, small=True)

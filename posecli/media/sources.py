@@ -14,7 +14,8 @@ from posecli.errors import InputError, PosecliError
 from posecli.media.animation import AnimationReader
 from posecli.media.arguments import expand_sources, images_in
 from posecli.media.camera import CameraReader
-from posecli.media.images import IMAGE_SUFFIXES, Header, read_header, read_image
+from posecli.media.headers import Header, read_header
+from posecli.media.images import IMAGE_SUFFIXES, read_image
 from posecli.media.locations import camera_number, is_live, is_url, output_stem, shown
 from posecli.media.selection import expected
 from posecli.media.video import VideoReader, count_video_frames

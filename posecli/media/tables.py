@@ -49,20 +49,23 @@ def _frame_values(entry: Entry, image_id: int) -> Entry:
     return {"image_id": image_id, **{name: entry[name] for name in _FRAME_COLUMNS[1:]}}
 
 
-class LinesSink:
-    """`STEM.frames.jsonl`: a line of JSON for every frame, with its people."""
+class _TextSink:
+    """A text file of one source that grows by frames."""
 
-    suffixes: ClassVar[tuple[str, ...]] = (".frames.jsonl",)
+    suffixes: ClassVar[tuple[str, ...]]
 
     def __init__(self, directory: Path, stem: str, info: Entry, merge: MergeConfig) -> None:
         self._path = directory / f"{stem}{self.suffixes[0]}"
-        self._file = part_path(self._path).open("w", encoding="utf-8")
+        self._file = part_path(self._path).open("w", encoding="utf-8", errors="backslashreplace", newline="")
         self._num_images = 0
 
     def write(self, entry: Entry) -> None:
         """Add a frame."""
         self._num_images += 1
-        self._file.write(compact(frame_line(entry, image_id=self._num_images)) + "\n")
+        self._add(entry, self._num_images)
+
+    def _add(self, entry: Entry, image_id: int) -> None:
+        raise NotImplementedError
 
     def finish(self) -> list[Path]:
         """Put the file in place."""
@@ -75,32 +78,27 @@ class LinesSink:
         _remove(self._file, part_path(self._path))
 
 
-class CsvSink:
+class LinesSink(_TextSink):
+    """`STEM.frames.jsonl`: a line of JSON for every frame, with its people."""
+
+    suffixes: ClassVar[tuple[str, ...]] = (".frames.jsonl",)
+
+    def _add(self, entry: Entry, image_id: int) -> None:
+        self._file.write(compact(frame_line(entry, image_id=image_id)) + "\n")
+
+
+class CsvSink(_TextSink):
     """`STEM.people.csv`: a row for every person, columns by `COLUMNS`, UTF-8, numbers with a point."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".people.csv",)
 
     def __init__(self, directory: Path, stem: str, info: Entry, merge: MergeConfig) -> None:
-        self._path = directory / f"{stem}{self.suffixes[0]}"
-        self._file = part_path(self._path).open("w", encoding="utf-8", errors="backslashreplace", newline="")
+        super().__init__(directory, stem, info, merge)
         self._table = csv.writer(self._file)
         self._table.writerow(COLUMNS)
-        self._num_images = 0
 
-    def write(self, entry: Entry) -> None:
-        """Add a frame's people."""
-        self._num_images += 1
-        self._table.writerows(rows(entry, image_id=self._num_images))
-
-    def finish(self) -> list[Path]:
-        """Put the file in place."""
-        self._file.close()
-        put_in_place(part_path(self._path), self._path)
-        return [self._path]
-
-    def abort(self) -> None:
-        """Remove what was written."""
-        _remove(self._file, part_path(self._path))
+    def _add(self, entry: Entry, image_id: int) -> None:
+        self._table.writerows(rows(entry, image_id=image_id))
 
 
 class ParquetSink:

@@ -7,7 +7,8 @@ import pytest
 
 from posecli.errors import ConfigError, InputError
 from posecli.media import images
-from posecli.media.images import read_header, read_image
+from posecli.media.headers import read_header
+from posecli.media.images import read_image
 from posecli.media.sources import open_source
 
 
