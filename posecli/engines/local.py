@@ -4,37 +4,35 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from posecli import __version__
 from posecli.config import RunOptions
+from posecli.engines.done import done_before, noted
+from posecli.engines.identity import Identity
 from posecli.engines.layout import journal_path, output_folder
-from posecli.engines.output import Output, Progress, Replayed
+from posecli.engines.output import Output, Progress
 from posecli.engines.queues import Ahead, Behind, Stopped
+from posecli.engines.replay import annotate_frames
 from posecli.engines.reports import SourceReport, Tally
 from posecli.engines.timeline import Timeline
 from posecli.errors import DeviceError, InputError, PosecliError
-from posecli.media.arguments import images_in
-from posecli.media.coco_sink import CocoSink, read_info
+from posecli.media.coco_sink import CocoSink
 from posecli.media.files import part_path
-from posecli.media.fingerprint import digest, fingerprint
-from posecli.media.journal import FORMAT, Journal, num_finished
-from posecli.media.locations import is_live, output_stem, shown
+from posecli.media.journal import Journal
+from posecli.media.locations import output_stem, shown
 from posecli.media.overlay import Drawer
 from posecli.media.sinks import RecordSink, Sink, overlay_sink
 from posecli.media.sources import Source, open_source
 from posecli.media.tables import StdoutSink, table_sinks
 from posecli.pipeline import Pipeline
-from posecli.records import Annotated, Frame
 
 _AHEAD = 8  # frames read but not annotated; memory stays flat whatever the source's length
 _BEHIND = 16  # annotated frames that wait to be written
-_SPEED_ONLY = ("batch_frames", "batch_crops")  # they decide how fast poses are found, not which
 
 Stop = Callable[[], bool]
 
@@ -56,7 +54,7 @@ def annotate_source(
     """
     job = _Job(path, pipeline, options)
     try:
-        if (done := job.done_before()) is not None:
+        if (done := done_before(path, job.identity, options)) is not None:
             return done
         return job.run(progress, stop)
     except Stopped:
@@ -90,60 +88,7 @@ class _Job:
         self.folder, self.stem = output_folder(path, options), output_stem(path)
         self.journal_path = journal_path(path, options)
         self.tally = Tally()
-        self._input: dict[str, Any] | None = None
-
-    @property
-    def input(self) -> dict[str, Any]:
-        """What tells this input from others."""
-        if self._input is None:
-            recursive = self.options.reading.recursive
-            images = images_in(Path(self.path), recursive=recursive) if os.path.isdir(self.path) else ()
-            self._input = fingerprint(self.path, images)
-        return self._input
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """All that decides what is found in a frame."""
-        record = self.pipeline.provenance()
-        config = {name: value for name, value in record["config"].items() if name not in _SPEED_ONLY}
-        reading = asdict(self.options.reading)
-        return {**record, "config": config, "reading": reading, "explain": self.options.explain}
-
-    @property
-    def key(self) -> str:
-        """One word for input, settings and what is made of them; equal keys mean equal files of numbers."""
-        parts = {"journal": FORMAT, "input": self.input, "settings": self.settings}
-        return digest({**parts, "timeline": asdict(self.options.timeline)})
-
-    def done_before(self) -> SourceReport | None:
-        """Return the report of an earlier run if it has made all files that this one would make."""
-        if not (self.options.skip_done or self.options.resume) or is_live(self.path):
-            return None
-        if num_finished(self.journal_path) is not None:
-            return None
-        info = read_info(self.folder / f"{self.stem}{CocoSink.suffixes[-1]}")
-        if info is None or info.get("key") != self.key or not self._is_drawn(info):
-            return None
-        outputs = [self.folder / name for name in info["outputs"]]
-        tables = {f"{self.stem}{suffix}" for kind in table_sinks(self.options.formats) for suffix in kind.suffixes}
-        if not tables <= set(info["outputs"]) or not all(output.exists() for output in outputs):
-            return None
-        return SourceReport(
-            source=self.name,
-            status="partial" if info["notes"] else "ok",
-            error=_noted(self.name, info["notes"]),
-            skipped=True,
-            frames=info["decoded_frames"],
-            frames_failed=info["lost_frames"],
-            header_frames=info["header_frames"],
-            people=info["people"],
-            refiner_runs=info["refiner_runs"],
-            outputs=tuple(map(str, outputs)),
-        )
-
-    def _is_drawn(self, info: dict[str, Any]) -> bool:
-        """Whether an earlier run has drawn what this one would draw."""
-        return not self.options.overlay or digest(info["drawing"]) == digest(asdict(self.options.drawing))
+        self.identity = Identity(path, pipeline, options)
 
     def run(self, progress: Progress, stop: Stop) -> SourceReport:
         """Annotate the source."""
@@ -160,7 +105,7 @@ class _Job:
         return SourceReport(
             source=self.name,
             status="partial" if notes else "ok",
-            error=_noted(self.name, notes),
+            error=noted(self.name, notes),
             header_frames=source.header_frames,
             outputs=tuple(map(str, paths)),
             remarks=remarks,
@@ -177,7 +122,7 @@ class _Job:
             min_score = self.pipeline.config.merge.min_labelled_score
             drawer = Drawer(config=options.drawing, min_score=min_score, explain=options.explain)
             drawings.append(overlay_sink(self.folder, source, drawer))
-        header = {"input": self.input, "settings": self.settings, "info": self._info(source)}
+        header = {"input": self.identity.input, "settings": self.identity.settings, "info": self._info(source)}
         journal = Journal(self.journal_path, header, resume=options.resume)
         part_path(self.folder / f"{self.stem}.overlay.mp4").unlink(missing_ok=True)  # of a run that was killed
         return Output(journal, drawings, lambda: Timeline(options.timeline), options.explain, progress)
@@ -191,8 +136,8 @@ class _Job:
             **self.pipeline.provenance(),
             "reading": asdict(self.options.reading),
             "timeline": asdict(self.options.timeline),
-            "input": self.input,
-            "key": self.key,
+            "input": self.identity.input,
+            "key": self.identity.key,
         }
 
     def _annotate(self, source: Source, output: Output, stop: Stop) -> None:
@@ -200,7 +145,7 @@ class _Job:
         with ExitStack() as stack:
             frames = stack.enter_context(Ahead(source, _AHEAD, stop))
             writer = stack.enter_context(Behind(output.write, _BEHIND))
-            items = _items(frames, output.journal, self.pipeline)
+            items = annotate_frames(frames, output.journal, self.pipeline)
             with suppress(Stopped) if source.is_live else nullcontext():  # stopping is how a camera ends
                 for number, item in enumerate(items, start=1):
                     writer.put(item)
@@ -235,35 +180,6 @@ class _Job:
         else:
             output.journal.discard()
         return [*drawn, *written]
-
-
-def _items(frames: Iterator[Frame], journal: Journal, pipeline: Pipeline) -> Iterator[Annotated | Replayed]:
-    """Yield the frames: first those of an interrupted run, from the journal, then new ones, from the networks.
-
-    Networks go on at the start of the batch in which the run was interrupted. So each frame shares its batch with the
-    same others as in an uninterrupted run, and comes out the same to the last bit; what was finished of that batch is
-    taken from the journal all the same.
-    """
-    batch, finished, old = pipeline.config.batch_frames, journal.finished, journal.entries()
-    for frame, entry in zip(islice(frames, finished - finished % batch), old, strict=False):
-        yield _replayed(frame, entry, journal)
-    for annotated in pipeline.run(frames):
-        known = next(old, None)
-        yield annotated if known is None else _replayed(annotated.frame, known, journal)
-    if any(True for _ in old):
-        raise InputError(f"{journal.path}: has more frames than the source; start over with --restart")
-
-
-def _replayed(frame: Frame, entry: dict[str, Any], journal: Journal) -> Replayed:
-    if (entry["frame_index"], entry["pts"]) != (frame.index, frame.pts):
-        raise InputError(
-            f"{journal.path}: frame {frame.index} of the source is not what the journal says; start over with --restart"
-        )
-    return Replayed(frame, entry)
-
-
-def _noted(path: str, notes: Iterable[str]) -> str:
-    return str(InputError(f"{path}: {'; '.join(notes)}")) if notes else ""
 
 
 def _notes(source: Source, tally: Tally) -> list[str]:

@@ -6,22 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from posecli.engines.replay import Replayed
 from posecli.engines.reports import Tally
 from posecli.engines.timeline import Timeline
 from posecli.media.coco import entry_annotated, frame_entry
 from posecli.media.journal import Entry, Journal
 from posecli.media.sinks import RecordSink, Sink
-from posecli.records import Annotated, Frame
+from posecli.records import Annotated
 
 Progress = Callable[[Entry, bool], None]  # a frame's entry, and whether it is new or an interrupted run's
-
-
-@dataclass(frozen=True, slots=True)
-class Replayed:
-    """A frame that an interrupted run had finished."""
-
-    frame: Frame
-    entry: Entry  # from the journal
 
 
 @dataclass
