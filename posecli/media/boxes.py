@@ -55,14 +55,16 @@ class BoxFile:
         """Whether pictures go by file names: numbers alone cannot tell the frames of several sources apart."""
         return any(kind == "file_name" for kind, _ in self._boxes)
 
-    def __call__(self, frames: Sequence[Frame]) -> list[tuple[Tensor, Tensor]]:
-        """Return each frame's (P, 4) boxes, xyxy in its pixels, and (P,) scores, as the file orders them."""
+    def __call__(self, frames: Sequence[Frame]) -> list[tuple[Tensor, Tensor] | None]:
+        """Return each frame's (P, 4) boxes, xyxy in its pixels, and (P,) scores; None where the file has no entry."""
         return [self._of(frame) for frame in frames]
 
-    def _of(self, frame: Frame) -> tuple[Tensor, Tensor]:
+    def _of(self, frame: Frame) -> tuple[Tensor, Tensor] | None:
         rows = next((self._boxes[key] for key in self._keys(frame) if key in self._boxes), None)
-        self.missing += rows is None
-        table = torch.tensor(rows or [], dtype=torch.float64).view(-1, 5)
+        if rows is None:
+            self.missing += 1
+            return None
+        table = torch.tensor(rows, dtype=torch.float64).view(-1, 5)
         return xywh_to_xyxy(table[:, :4]).float(), table[:, 4].float()
 
     def _keys(self, frame: Frame) -> list[Key]:

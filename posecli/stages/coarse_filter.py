@@ -103,7 +103,7 @@ def suppress_boxes(proposals: Proposals, config: FilterConfig) -> Candidates:
         kept = hard_nms(boxes, box_scores, max_iou=config.max_box_iou)
     else:
         scores = soft_nms(boxes, box_scores, kind=config.box_nms, max_iou=config.max_box_iou, sigma=config.nms_sigma)
-        kept = (scores >= config.min_soft_score).nonzero().squeeze(1)
+        kept = ((scores >= config.min_soft_score) | (scores == box_scores)).nonzero().squeeze(1)
     dropped = sorted(set(range(len(boxes))) - set(kept.tolist()))
     rejections = tuple(_reject(boxes, box_scores, dict.fromkeys(dropped, "box_overlap"), [None] * len(boxes)))
     unseen = torch.zeros(len(kept), NUM_KEYPOINTS, 2)
@@ -211,7 +211,7 @@ def _accept(boxes: Tensor, box_scores: Tensor, poses: _CoarsePoses, config: Filt
         position = left.pop(0)
         if any(twins[position][better] for better in kept):
             reasons[index[position]] = "same_pose"
-        elif decay is not None and scores[position] < config.min_soft_score:
+        elif scores[position] < min(config.min_soft_score, float(box_scores[index[position]])):
             reasons[index[position]] = "box_overlap"
         else:
             kept.append(position)

@@ -21,6 +21,7 @@ from posecli.networks import ModelSpec
 from posecli.networks.detposenet import RawProposals
 from posecli.records import CoarseMaps, Frame, Proposals
 from posecli.runtime import place
+from posecli.skeleton import EDGES, NUM_KEYPOINTS
 
 _GRID = 32  # the network halves its input five times
 
@@ -30,8 +31,11 @@ Boxes = tuple[Tensor, Tensor]  # (P, 4) xyxy, image pixels, and (P,) scores in [
 class BoxSource(Protocol):
     """Where boxes come from: a detector network (`Detector`) or a file (`media.boxes.BoxFile`)."""
 
-    def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
-        """Return the boxes of each frame, which have pictures, in any order and with any score."""
+    def __call__(self, frames: Sequence[Frame]) -> Sequence[Boxes | None]:
+        """Return the boxes of each frame, which have pictures, in any order and with any score.
+
+        None for a frame of which nothing is known: nobody is looked for on it, not even by the filter.
+        """
 
 
 class ProposalSource(Protocol):
@@ -113,21 +117,31 @@ class JudgedBoxes:
     """Boxes of any source, beside the maps of a proposal network for the filter to judge them by."""
 
     def __init__(
-        self, source: BoxSource, proposer: Proposer | None, config: DetectConfig, device: torch.device
+        self, source: BoxSource, proposer: ProposalSource | None, config: DetectConfig, device: torch.device
     ) -> None:
         self.source, self.proposer, self.config, self.device = source, proposer, config, device
 
     def __call__(self, frames: Sequence[Frame]) -> list[Proposals]:
         """Look for boxes, and run the proposal network, if there is one: without the filter none is needed."""
-        empty = torch.zeros(0, 4, device=self.device)
-        maps = self.proposer(frames) if self.proposer else [Proposals(empty, empty[:, 0])] * len(frames)
-        judged = []
-        for frame, (boxes, scores), beside in zip(frames, self.source(frames), maps, strict=True):
-            boxes, scores = choose(  # noqa: PLW2901 - what is left of them
-                boxes.to(self.device), scores.to(self.device), self.config, image_wh=(frame.width, frame.height)
-            )
-            judged.append(replace(beside, boxes=boxes, box_scores=scores))
-        return judged
+        given = self.source(frames)
+        known = [frame for frame, boxes in zip(frames, given, strict=True) if boxes is not None]
+        maps = iter(self.proposer(known) if self.proposer and known else [_nobody(self.device)] * len(known))
+        return [
+            _nobody(self.device) if boxes is None else self._beside(next(maps), frame, boxes)
+            for frame, boxes in zip(frames, given, strict=True)
+        ]
+
+    def _beside(self, maps: Proposals, frame: Frame, boxes: Boxes) -> Proposals:
+        found, scores = boxes[0].to(self.device), boxes[1].to(self.device)
+        found, scores = choose(found, scores, self.config, image_wh=(frame.width, frame.height))
+        return replace(maps, boxes=found, box_scores=scores)
+
+
+def _nobody(device: torch.device) -> Proposals:
+    """Return no boxes, and maps without a keypoint."""
+    none = torch.zeros(1, 1, 1, device=device)
+    maps = CoarseMaps(none.expand(NUM_KEYPOINTS, 1, 1), none.expand(2 * len(EDGES), 1, 1), 1.0)
+    return Proposals(none[0, :0].expand(0, 4), none[0, 0, :0], maps)
 
 
 def pictures(frames: Sequence[Frame]) -> list[Tensor]:

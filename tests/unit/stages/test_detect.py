@@ -7,10 +7,11 @@ import json
 import pytest
 import torch
 
-from posecli.config import DetectConfig
+from posecli.config import DetectConfig, FilterConfig
 from posecli.media.boxes import BoxFile
 from posecli.networks import get_spec
 from posecli.records import CoarseMaps, Frame, Proposals
+from posecli.stages.coarse_filter import filter_proposals
 from posecli.stages.detect import Detector, JudgedBoxes, Proposer, choose
 
 CPU = torch.device("cpu")
@@ -64,9 +65,25 @@ def test_without_a_proposal_network_there_are_no_maps(tmp_path):
 
     nobody, person = JudgedBoxes(BoxFile(path), None, DetectConfig(), CPU)([frame(1), frame(2)])
 
-    assert (nobody.maps, person.maps) == (None, None)
     assert nobody.boxes.shape == (0, 4)
     assert person.boxes.tolist() == [[1, 2, 64, 11]]  # cut at the edge
+
+
+def test_a_frame_without_an_entry_has_nobody_whatever_the_keypoints_say(tmp_path):
+    path = tmp_path / "boxes.json"
+    path.write_text(json.dumps({"images": [{"id": 1, "file_name": "2.jpg"}], "annotations": []}))
+    seen = []
+
+    def proposer(frames):
+        seen.extend(frame.index for frame in frames)
+        return maps_of(frames)
+
+    unknown, empty = JudgedBoxes(BoxFile(path), proposer, DetectConfig(), CPU)([frame(1), frame(2)])
+
+    assert seen == [2]  # the other costs nothing
+    assert float(empty.maps.heatmaps.max()) == 1  # the filter may recover people that the boxes miss
+    candidates = filter_proposals(unknown, FilterConfig(), image_wh=(64, 48))
+    assert len(candidates) == 0
 
 
 def test_a_frame_without_a_picture_is_no_work_for_a_network():
