@@ -5,35 +5,20 @@ from __future__ import annotations
 import errno
 import json
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from http.client import HTTPException, HTTPResponse
+from http.client import HTTPResponse
 from pathlib import Path
-from typing import IO, Any
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlsplit
-from urllib.request import (
-    HTTPDefaultErrorHandler,
-    HTTPErrorProcessor,
-    HTTPHandler,
-    HTTPRedirectHandler,
-    HTTPSHandler,
-    OpenerDirector,
-    ProxyHandler,
-    Request,
-)
+from urllib.request import Request
 
 from posecli import __version__
-from posecli.errors import ConfigError, WeightsError
+from posecli.errors import WeightsError
 from posecli.media.files import part_path, put_in_place, sha256
+from posecli.media.web import CutError, RangeError, blocks, check_address, opened
 
 Progress = Callable[[int, "int | None"], None]  # bytes so far, bytes in all where the server says
-
-_BLOCK = 1 << 18  # bytes
-_GIVE_UP = frozenset({301, 302, 303, 307, 308, 400, 401, 403, 404, 405, 410, 451})  # asking again gives the same answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +29,6 @@ class Patience:
     attempts: int = 5  # in a row that bring nothing new
     pause_s: float = 1.0  # before the second attempt; doubles
     max_bytes: int = 4 << 30
-
-
-class _CutError(Exception):
-    """The transfer broke off; what came is kept."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +66,7 @@ def download(
         ConfigError: the address is not http or https, or is none.
         WeightsError: the server, the network, the disk or the hash says no; the message names the way out.
     """
-    _check_address(url)
+    check_address(url)
     part = _Part(target)
     with _disk_errors(part), _only_one(part):
         fetch = _Fetch(url, part, patience or Patience(), progress)
@@ -159,7 +140,9 @@ class _Fetch:
             try:
                 self._transfer()
                 return
-            except _CutError as cut:
+            except CutError as cut:
+                if isinstance(cut, RangeError):  # the part does not fit the file any more
+                    self.part.discard()
                 failures = 1 if self.part.size > before else failures + 1
                 if failures >= self.patience.attempts:
                     size = self.part.size
@@ -178,7 +161,7 @@ class _Fetch:
             request.add_header("Range", f"bytes={self.part.size}-")
             if origin.validator:
                 request.add_header("If-Range", origin.validator)
-        with _open(request, self.part, self.patience) as response:
+        with opened(request, timeout_s=self.patience.timeout_s) as response:
             if (encoding := response.headers.get("Content-Encoding", "identity")) != "identity":
                 raise WeightsError(f"{self.url}: the server sends it {encoding}-encoded; name a mirror with --url")
             start = _start_of(response, self.part, origin)
@@ -199,7 +182,7 @@ class _Fetch:
         done = start
         with self.part.path.open("r+b" if start else "wb") as file:
             file.seek(start)
-            for block in _blocks(response, self.patience):
+            for block in blocks(response, timeout_s=self.patience.timeout_s):
                 done += len(block)
                 if done > self.patience.max_bytes:
                     raise WeightsError(f"{self.url}: more than the {self.patience.max_bytes} bytes that posecli takes")
@@ -207,83 +190,7 @@ class _Fetch:
                 if self.progress is not None:
                     self.progress(done, total)
         if total is not None and done < total:
-            raise _CutError(f"cut after {done} of {total} bytes")
-
-
-@contextmanager
-def _open(request: Request, part: _Part, patience: Patience) -> Iterator[HTTPResponse]:
-    """Open an address; what may pass is a cut, what will not is an error."""
-    url = request.full_url
-    try:
-        response = _opener().open(request, timeout=patience.timeout_s)
-    except HTTPError as error:
-        code, reason = error.code, str(error.reason).split("\n", maxsplit=1)[0]
-        error.close()
-        if code == 416:  # the part does not fit the file any more: begin again
-            part.discard()
-            raise _CutError(f"the server refuses to go on where the file was cut (HTTP {code})") from error
-        if code in _GIVE_UP:
-            raise WeightsError(f"{url}: HTTP {code} {reason}; name a mirror with --url") from error
-        raise _CutError(f"HTTP {code} {reason}") from error
-    except (OSError, HTTPException, ValueError) as error:  # ValueError: of a proxy's address that is none
-        cause = error.reason if isinstance(error, URLError) else error
-        if isinstance(cause, socket.gaierror):
-            raise WeightsError(
-                f"{url}: the host has no address ({cause.strerror}); is this machine online? "
-                "A proxy is named by https_proxy"
-            ) from error
-        raise _cut(cause, patience) from error
-    with response:
-        yield response
-
-
-def _blocks(response: HTTPResponse, patience: Patience) -> Iterator[bytes]:
-    """Yield what comes until it ends, whole or not."""
-    while True:
-        try:
-            block = response.read(_BLOCK)
-        except (OSError, HTTPException) as error:
-            raise _cut(error, patience) from error
-        if not block:
-            return
-        yield block
-
-
-def _cut(cause: object, patience: Patience) -> _CutError:
-    if isinstance(cause, TimeoutError):
-        return _CutError(f"no answer within {patience.timeout_s:g} s")
-    return _CutError(f"no connection ({cause or type(cause).__name__})")
-
-
-class _WebOnly(HTTPRedirectHandler):
-    """Follow redirects within http and https, never from https down to http."""
-
-    def redirect_request(
-        self, req: Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> Request | None:
-        safe = urlsplit(req.full_url).scheme == "https"
-        if urlsplit(newurl).scheme not in ({"https"} if safe else {"http", "https"}):
-            raise WeightsError(f"{req.full_url}: redirects to {newurl}, which is refused; name a mirror with --url")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> OpenerDirector:
-    """Return an opener for http and https only: urllib's own would also read file:, ftp: and data:."""
-    opener = OpenerDirector()
-    for handler in (ProxyHandler(), HTTPHandler(), HTTPSHandler(), _WebOnly(), HTTPErrorProcessor()):
-        opener.add_handler(handler)
-    opener.add_handler(HTTPDefaultErrorHandler())
-    return opener
-
-
-def _check_address(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # brackets or a port that are none
-        usable = False
-    if not usable or not url.isascii() or not url.isprintable() or " " in url:
-        raise ConfigError(f"{url}: wanted an http or https address, other signs than ASCII as %XX")
+            raise CutError(f"cut after {done} of {total} bytes")
 
 
 def _start_of(response: HTTPResponse, part: _Part, origin: _Origin | None) -> int:
@@ -297,12 +204,12 @@ def _start_of(response: HTTPResponse, part: _Part, origin: _Origin | None) -> in
     if fits and same and _validator_of(response) in {origin.validator, None}:
         return part.size
     part.discard()
-    raise _CutError("the server's file has changed since the first part of it came")
+    raise CutError("the server's file has changed since the first part of it came")
 
 
 def _total_of(response: HTTPResponse, start: int) -> int | None:
     length = response.headers.get("Content-Length", "")
-    return start + int(length) if length.isascii() and length.isdigit() else None
+    return start + int(length) if length.isascii() and length.isdigit() and len(length) < 20 else None
 
 
 def _validator_of(response: HTTPResponse) -> str | None:

@@ -17,6 +17,7 @@ import pytest
 
 from posecli.errors import ConfigError, WeightsError
 from posecli.media import download as module
+from posecli.media import web
 from posecli.media.download import Patience, download
 from servers import Behaviour, serving
 
@@ -175,7 +176,7 @@ def test_redirects_out_of_the_web_are_refused(tmp_path, target):
 
 def test_redirects_from_https_down_to_http_are_refused():
     with pytest.raises(WeightsError, match="redirects to http://host/w, which is refused"):
-        module._WebOnly().redirect_request(Request("https://host/w"), io.BytesIO(), 302, "", {}, "http://host/w")
+        web._WebOnly().redirect_request(Request("https://host/w"), io.BytesIO(), 302, "", {}, "http://host/w")
 
 
 def test_redirects_in_a_circle_end(tmp_path):
