@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import io
 import os
 import random
 import shutil
 import threading
 from collections import namedtuple
 from functools import partial
-from urllib.request import Request
 
 import pytest
 
 from posecli.errors import ConfigError, WeightsError
 from posecli.media import download as module
-from posecli.media import web
 from posecli.media.download import Patience, download
 from servers import Behaviour, serving
 
@@ -172,11 +169,6 @@ def test_redirects_out_of_the_web_are_refused(tmp_path, target):
     does = Behaviour(redirects={"/w": target})
     with serving(does) as server, pytest.raises(WeightsError, match=r"refused|not allowed"):
         fetch(f"{server}/w", tmp_path / "w")
-
-
-def test_redirects_from_https_down_to_http_are_refused():
-    with pytest.raises(WeightsError, match="redirects to http://host/w, which is refused"):
-        web._WebOnly().redirect_request(Request("https://host/w"), io.BytesIO(), 302, "", {}, "http://host/w")
 
 
 def test_redirects_in_a_circle_end(tmp_path):
