@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from posecli.evaluation.coco_scores import Scored
-from posecli.evaluation.matching import rank
+from posecli.evaluation.matching import AT_50, AT_75, rank
 
 NAMES = ("ap", "ap50", "ap75", "ar")
 LEVEL = 0.95
-_AT_50, _AT_75 = 0, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +53,7 @@ def resample(scored: Scored, num_resamples: int, *, seed: int = 0) -> np.ndarray
         num_people = float(drawn @ people_per_image)
         if num_people:
             found = ranked.curves(num_people, drawn)
-            rows.append([found.ap, found.ap_at(_AT_50), found.ap_at(_AT_75), found.ar])
+            rows.append([found.ap, found.ap_at(AT_50), found.ap_at(AT_75), found.ar])
     return np.array(rows).reshape(-1, len(NAMES))
 
 

@@ -17,7 +17,7 @@ from posecli.evaluation.calibration import Calibration, calibration
 from posecli.evaluation.coco_scores import CocoScores, Scored, coco_scores, score
 from posecli.evaluation.crowding import max_iou
 from posecli.evaluation.error_types import ErrorTypes, error_types
-from posecli.evaluation.matching import NOBODY, Matches, rank
+from posecli.evaluation.matching import AT_50, NOBODY, Matches, rank
 from posecli.evaluation.nearest import Nearest, nearest
 from posecli.evaluation.pck import Pck, pck
 from posecli.media.checked_json import Record, is_number
@@ -97,7 +97,7 @@ def _by_keypoint(scored: Scored, near: Nearest) -> tuple[Group, ...]:
                 name=name,
                 num_people=int(own.counted.sum()),
                 ap=own.curves.ap,
-                ap50=own.curves.ap_at(0),
+                ap50=own.curves.ap_at(AT_50),
                 ar=own.curves.ar,
                 oks=_mean(similarity[labelled, keypoint]),
             )
@@ -151,7 +151,7 @@ def _group(scored: Scored, near: Nearest, name: str, people: np.ndarray, poses: 
         name=name,
         num_people=int(counted.sum()),
         ap=own.ap,
-        ap50=own.ap_at(0),
+        ap50=own.ap_at(AT_50),
         ar=own.ar,
         oks=_mean(near.oks[counted[near.person]]),
     )

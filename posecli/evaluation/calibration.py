@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from posecli.evaluation.coco_scores import Scored
+from posecli.evaluation.matching import AT_50
 
 _NUM_BINS = 10
 
@@ -32,7 +33,7 @@ class Calibration:
 
 def calibration(scored: Scored) -> Calibration:
     """Compare scores with the share of right poses; poses on people who do not count are left out."""
-    found, wrong = scored.matches.found[0], scored.matches.wrong[0]
+    found, wrong = scored.matches.found[AT_50], scored.matches.wrong[AT_50]
     judged = found | wrong
     scores, right = scored.packed.poses.scores[judged], found[judged]
     place = np.clip((scores * _NUM_BINS).astype(int), 0, _NUM_BINS - 1)

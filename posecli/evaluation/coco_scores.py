@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from posecli.errors import InputError
-from posecli.evaluation.matching import Curves, Matches, judge, match, rank
+from posecli.evaluation.matching import AT_50, AT_75, Curves, Matches, judge, match, rank
 from posecli.evaluation.packing import Packed, Pairs, pack, pack_detections, pack_people, pair_up
 from posecli.evaluation.results import Results
 from posecli.evaluation.truth import GroundTruth
@@ -18,7 +18,6 @@ MAX_BOXES = 100  # COCO's box scores look at the best 100 boxes of an image
 
 _ANY = (0.0, 1e10)  # square pixels
 _MEDIUM, _LARGE = (32.0**2, 96.0**2), (96.0**2, 1e10)
-_AT_50, _AT_75 = 0, 5  # places among THRESHOLDS
 
 COCO_NAMES = {
     "ap": "AP", "ap50": "AP50", "ap75": "AP75", "ap_medium": "APm", "ap_large": "APl",
@@ -122,13 +121,13 @@ def coco_scores(scored: Scored, *, num_results: int) -> CocoScores:
     medium, large = of_size(scored, _MEDIUM), of_size(scored, _LARGE)
     return CocoScores(
         ap=whole.ap,
-        ap50=whole.ap_at(_AT_50),
-        ap75=whole.ap_at(_AT_75),
+        ap50=whole.ap_at(AT_50),
+        ap75=whole.ap_at(AT_75),
         ap_medium=medium.ap if medium else None,
         ap_large=large.ap if large else None,
         ar=whole.ar,
-        ar50=float(whole.recall[_AT_50]),
-        ar75=float(whole.recall[_AT_75]),
+        ar50=float(whole.recall[AT_50]),
+        ar75=float(whole.recall[AT_75]),
         ar_medium=medium.ar if medium else None,
         ar_large=large.ar if large else None,
         num_images=scored.packed.num_images,
@@ -189,10 +188,10 @@ def box_recall(ground_truth: GroundTruth, boxes_per_image: Mapping[int, tuple[np
     found = rank(matches, detections).curves(float(ground_truth.num_annotated))
     return BoxScores(
         ap=found.ap,
-        ap50=found.ap_at(_AT_50),
-        ap75=found.ap_at(_AT_75),
+        ap50=found.ap_at(AT_50),
+        ap75=found.ap_at(AT_75),
         ar_100=found.ar,
-        ar_100_iou50=float(found.recall[_AT_50]),
+        ar_100_iou50=float(found.recall[AT_50]),
     )
 
 

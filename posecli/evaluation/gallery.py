@@ -12,6 +12,7 @@ import torch
 
 from posecli.evaluation.coco_scores import Scored
 from posecli.evaluation.layouts import COCO, Layout
+from posecli.evaluation.matching import AT_50
 from posecli.evaluation.packing import pair_index
 from posecli.evaluation.pictures import picture_path
 from posecli.media.overlay import draw
@@ -80,7 +81,7 @@ def cut_out(scored: Scored, folder: Path) -> Iterator[CutOut]:
 def _missed(scored: Scored) -> Iterator[Case]:
     packed, people = scored.packed, scored.packed.people
     found = np.zeros(len(people.image), dtype=bool)
-    found[scored.matches.person[0][scored.matches.found[0]]] = True
+    found[scored.matches.person[AT_50][scored.matches.found[AT_50]]] = True
     missed = np.flatnonzero(scored.counted & ~found)
     for person in missed[np.argsort(-people.area[missed], kind="stable")][:MOST_CASES].tolist():
         poses = np.flatnonzero((packed.poses.image == people.image[person]) & (packed.poses.scores >= _SURE))
@@ -93,7 +94,7 @@ def _missed(scored: Scored) -> Iterator[Case]:
 
 def _false(scored: Scored) -> Iterator[Case]:
     packed, poses = scored.packed, scored.packed.poses
-    wrong = np.flatnonzero(scored.matches.wrong[0])
+    wrong = np.flatnonzero(scored.matches.wrong[AT_50])
     for pose in wrong[np.argsort(-poses.scores[wrong], kind="stable")][:MOST_CASES].tolist():
         people = np.flatnonzero(packed.people.image == poses.image[pose])
         pairs = np.flatnonzero(packed.pairs.pose == pose)
@@ -104,13 +105,13 @@ def _false(scored: Scored) -> Iterator[Case]:
 
 
 def _misplaced(scored: Scored) -> Iterator[Case]:
-    packed, found = scored.packed, scored.matches.found[0]
+    packed, found = scored.packed, scored.matches.found[AT_50]
     poses = np.flatnonzero(found)
-    oks = scored.oks[pair_index(packed.pairs, poses, scored.matches.person[0][poses])]
+    oks = scored.oks[pair_index(packed.pairs, poses, scored.matches.person[AT_50][poses])]
     loss = packed.poses.scores[poses] * (1 - oks)
     for place in np.argsort(-loss, kind="stable")[:MOST_CASES].tolist():
         pose = int(poses[place])
-        person = int(scored.matches.person[0][pose])
+        person = int(scored.matches.person[AT_50][pose])
         caption = f"OKS {oks[place]:.2f}, score {packed.poses.scores[pose]:.2f}"
         box = _box(packed.people.boxes[person])
         yield Case("misplaced", int(packed.poses.image[pose]), (person,), (pose,), box, caption)

@@ -13,6 +13,7 @@ import numpy as np
 from posecli.evaluation.packing import Detections, Pairs
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)  # of OKS or IoU
+AT_50, AT_75 = 0, 5  # places among THRESHOLDS
 RECALLS = np.linspace(0.0, 1.0, 101)
 NOBODY = -1
 
