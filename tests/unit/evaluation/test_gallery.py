@@ -75,3 +75,17 @@ def test_pictures_outside_of_the_folder_are_refused(dataset, poses, pictures, fi
 
     with pytest.raises(InputError, match=r"outside of|wanted a text"):
         list(cut_out(score_of(truth, poses), pictures))
+
+
+def test_people_of_fewer_keypoints_are_drawn_with_those_that_coco_has(tmp_path):
+    points = [value for k in range(14) for value in (100.0 + 10 * (k % 4), 100.0 + 12 * k, 2)]
+    annotation = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [90, 90, 60, 190], "keypoints": points}
+    image = {"id": 1, "file_name": "a.png", "crowdIndex": 0.5}
+    truth = check_ground_truth({"images": [image], "annotations": [annotation]}, name="gt.json")
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((400, 300, 3), 120, np.uint8))
+
+    (cut,) = cut_out(score_of(truth, []), tmp_path)
+
+    drawn, bare = (np.abs(decoded(side).astype(int) - 120).max(axis=-1) > 40 for side in (cut.truth, cut.found))
+    assert drawn.mean() > 0.005
+    assert not bare.any()
