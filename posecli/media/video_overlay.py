@@ -24,7 +24,7 @@ from posecli.media.sources import VideoSource
 from posecli.records import Annotated
 
 _BT709, _LIMITED = 1, 1  # ITU-T H.273 and FFmpeg's colour range: what players take for granted
-_FACES_LAST = 8  # frames that a hidden face stays hidden for when nobody is found there any more
+_FACES_LAST_S = 0.3  # a face stays hidden so long when nobody is found there any more
 _USUAL_RATE = Fraction(25)
 
 
@@ -45,21 +45,30 @@ class VideoOverlay:
         self._companions: Companions | None = None
         self._first_pts = 0  # what becomes 0
         self._last_pts: int | None = None
-        self._faces: deque[list[Region]] = deque(maxlen=_FACES_LAST)
+        self._faces: deque[tuple[float, list[Region]]] = deque()  # by time of their frame, seconds
 
     def write(self, annotated: Annotated) -> None:
         """Draw and encode one frame; a frame that was not decoded shows as the one before lasting longer."""
-        drawn = self._draw(annotated, [region for regions in self._faces for region in regions])
+        drawn = self._draw(annotated, self._recent_faces(annotated))
         if drawn is None:
             return
         pts = annotated.frame.pts
-        if self._draw.config.blur_faces:
-            self._faces.append(head_regions(annotated.poses))
         with _encoding(self._path):
             if self._output is None:
                 self._first_pts = pts or 0 if self._source.starts_late else 0
                 self._open(drawn.shape[1], drawn.shape[0])
             self._mux(self._stream.encode(self._picture(drawn, pts)))
+
+    def _recent_faces(self, annotated: Annotated) -> list[Region]:
+        """Return where faces were a moment ago, and remember the frame's own."""
+        if not self._draw.config.blur_faces:
+            return []
+        now_s = annotated.frame.time_s or 0.0
+        while self._faces and not 0 <= now_s - self._faces[0][0] <= _FACES_LAST_S:
+            self._faces.popleft()
+        recent = [region for _, regions in self._faces for region in regions]
+        self._faces.append((now_s, head_regions(annotated.poses)))
+        return recent
 
     def _picture(self, drawn: np.ndarray, pts: int | None) -> av.VideoFrame:
         pts = pts - self._first_pts if pts is not None else (self._last_pts or 0) + 1

@@ -144,7 +144,7 @@ def test_what_is_no_codec_for_it_is_refused_with_those_that_are(codec):
         find_encoder(codec)
 
 
-def test_a_hidden_face_stays_hidden_for_some_frames(tmp_path):
+def test_a_hidden_face_stays_hidden_for_a_moment(tmp_path):
     from dataclasses import replace
 
     import torch
@@ -173,5 +173,5 @@ def test_a_hidden_face_stays_hidden_for_some_frames(tmp_path):
         frames = [frame.to_ndarray(format="gray")[70:78, 56:72].astype(int) for frame in container.decode(video=0)]
     detail = [np.abs(np.diff(part, axis=1)).mean() for part in frames]
     assert detail[0] > 25
-    assert max(detail[2:9]) < 15
+    assert max(detail[2:8]) < 15  # .24 s at 25 frames/s
     assert detail[11] > 25
