@@ -50,7 +50,9 @@ class _Examined(NamedTuple):
 
 
 @click.command("eval")
-@click.option("--gt", type=click.Path(path_type=Path), required=True, help="COCO dataset with keypoints.")
+@click.option(
+    "--gt", type=click.Path(path_type=Path), required=True, help="Dataset with keypoints, COCO's or as --gt-format."
+)
 @click.option(
     "--gt-format",
     type=click.Choice(_FORMATS),

@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from posecli.cli import main
+from posecli.evaluation.formats import FORMATS
 from posecli.media.coco import categories
 
 PEOPLE = {1: ((4, 4, 24, 40), (34, 6, 24, 36)), 2: ((10, 2, 30, 44),)}  # xywh by image id
@@ -298,3 +299,9 @@ def test_notes_on_the_truth_are_in_the_json_and_on_the_page(truth, perfect, tmp_
     assert "1 annotations have no area" in note
     assert result.stderr.count("have no area") == 1
     assert "1 annotations have no area" in (tmp_path / "report/report.html").read_text()
+
+
+def test_every_format_can_be_asked_for():
+    option = next(item for item in main.get_command(None, "eval").params if item.name == "gt_format")
+
+    assert sorted(option.type.choices) == sorted(["auto", *FORMATS])
