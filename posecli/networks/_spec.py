@@ -59,9 +59,16 @@ class ModelSpec:
             input_hw: instead of the spec's.
 
         Raises:
-            ConfigError: the network has no such argument.
+            ConfigError: the network has no such argument, or cannot be built with its value.
         """
-        return replace(self, build=_with_options(self.build, options, self.name), input_hw=input_hw or self.input_hw)
+        build = _with_options(self.build, options, self.name)
+        if options:
+            try:
+                with torch.device("meta"):
+                    build()
+            except (TypeError, ValueError, RuntimeError, LookupError, AttributeError, ArithmeticError) as error:
+                raise ConfigError(f"{self.name} cannot be built with {dict(options)}: {error}") from error
+        return replace(self, build=build, input_hw=input_hw or self.input_hw)
 
 
 def _with_options(build: Callable[..., Any], options: Mapping[str, Any], where: str) -> Callable[..., Any]:

@@ -138,7 +138,7 @@ class CascadedPyramidNetwork(nn.Module):
         self.trunk = trunk()
         self.global_net = GlobalNet(self.trunk.channels, keypoints=keypoints)
         self.refine_net = None if refine == "none" else RefineNet(REFINERS[refine][:levels], keypoints=keypoints)
-        set_batch_norm(self, eps=TENSORFLOW_EPS, momentum=0.01)
+        set_batch_norm(self, eps=TENSORFLOW_EPS)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, H, W) normalised crops -> (N, K, H/4, W/4) of strides 32, 16, 8, 4 and, last, of RefineNet."""

@@ -43,7 +43,7 @@ class PoseFix(SimpleBaseline):
         self, trunk: Callable[..., Any] = resnet50, *, width: int = 256, keypoints: int = NUM_KEYPOINTS
     ) -> None:
         super().__init__(partial(trunk, inputs=3 + keypoints), width=width, keypoints=keypoints)
-        set_batch_norm(self, eps=TENSORFLOW_EPS, momentum=0.01)
+        set_batch_norm(self, eps=TENSORFLOW_EPS)
 
     @staticmethod
     def draw_prior(points: Tensor, visible: Tensor, *, crop_hw: tuple[int, int]) -> Tensor:

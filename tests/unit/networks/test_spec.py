@@ -53,6 +53,9 @@ def test_options_replace_what_the_zoo_gives_by_place():
         ({"widht": 3}, "ccm-r50 has no option 'widht'; choose from trunk, widths"),
         ({"trunk": {"depth": 3}}, "ccm-r50: trunk has no option 'depth'; choose from blocks"),
         ({"widths": {"first": 3}}, "ccm-r50: option widths is no part"),
+        ({"widths": [16, "x"]}, "ccm-r50 cannot be built with"),
+        ({"widths": []}, "ccm-r50 cannot be built with"),
+        ({"trunk": 3}, "ccm-r50 cannot be built with .*: 'int' object is not callable"),
     ],
 )
 def test_options_that_there_are_not_are_named(options, message):
