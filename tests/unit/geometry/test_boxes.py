@@ -154,3 +154,15 @@ def test_soft_nms_agrees_with_a_slow_loop(kind, decay):
 def test_an_unknown_soft_nms_is_a_bug():
     with pytest.raises(ValueError, match="softest"):
         boxes.soft_decay(torch.zeros(1), kind="softest", max_iou=0.5, sigma=0.5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gpu_keeps_and_lowers_the_same_boxes():
+    some, scores = random_boxes(200), torch.rand(200, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+
+    kept = boxes.hard_nms(some.cuda(), scores.cuda(), max_iou=0.4)
+    lowered = boxes.soft_nms(some.cuda(), scores.cuda(), kind="soft_gaussian")
+
+    assert kept.tolist() == boxes.hard_nms(some, scores, max_iou=0.4).tolist()
+    torch.testing.assert_close(lowered.cpu(), boxes.soft_nms(some, scores, kind="soft_gaussian"), rtol=0, atol=1e-12)

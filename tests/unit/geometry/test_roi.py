@@ -143,3 +143,15 @@ def test_a_wild_shift_stays_finite():
 
     assert moved.isfinite().all()
     torch.testing.assert_close(moved[0, 2:] - moved[0, :2], torch.tensor([1000.0, 1000.0]), rtol=1e-3, atol=0)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gpu_pools_the_same():
+    features, boxes = torch.rand(1, 3, 8, 10, dtype=torch.float64), BOXES
+    where = {"pictures": first(boxes), "level": first(boxes)}
+
+    there = {name: index.cuda() for name, index in where.items()}
+    pooled = roi_align([features.cuda()], boxes.cuda(), **there, first_stride=4)
+
+    torch.testing.assert_close(pooled.cpu(), roi_align([features], boxes, **where, first_stride=4), rtol=0, atol=1e-12)
