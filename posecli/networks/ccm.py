@@ -33,6 +33,7 @@ from posecli.networks._resnet import resnet50, resnet152, resnext50
 from posecli.networks._shufflenet import ShuffleNetV2
 from posecli.networks._spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from posecli.networks.hrnet import HRNetBody
+from posecli.skeleton import NUM_KEYPOINTS
 
 _DILATIONS = (1, 2, 3, 4)
 _SQUEEZE = 4
@@ -128,7 +129,7 @@ class CascadedContextMixer(nn.Module):
         auxiliary: bool = True,
         se: bool = True,
         hdc: bool = True,
-        keypoints: int = 17,
+        keypoints: int = NUM_KEYPOINTS,
     ) -> None:
         super().__init__()
         make = partial(decoder, widths=widths, keypoints=keypoints, se=se, hdc=hdc)

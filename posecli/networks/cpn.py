@@ -36,6 +36,7 @@ from posecli.networks._inception import InceptionResNetV2
 from posecli.networks._layers import TENSORFLOW_EPS, ConvBn, set_batch_norm
 from posecli.networks._resnet import Bottleneck, resnet50, resnet101, resnext50
 from posecli.networks._spec import ModelSpec
+from posecli.skeleton import NUM_KEYPOINTS
 
 _WIDTH = 256
 PEAK = 255.0  # of the heatmaps
@@ -130,7 +131,7 @@ class CascadedPyramidNetwork(nn.Module):
         *,
         refine: str = "cascade",
         levels: int = 4,
-        keypoints: int = 17,
+        keypoints: int = NUM_KEYPOINTS,
     ) -> None:
         super().__init__()
         if refine not in {"none", *REFINERS}:

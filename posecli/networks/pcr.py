@@ -1,12 +1,12 @@
 """PCR: several context-aware decoders in parallel, each of which corrects the sum of those before it.
 
-Source: Zhang, Chen, Tao, "Towards High Performance Human Keypoint Detection" as "Progressive Context Refinement for
-Human Keypoint Detection", COCO keypoint workshop report, 2019, sections 2.1 and 2.2; widths from its section 3.1. There
-is no public code. Its context-aware module is CCM's context mixer, word for word. Where it is silent:
+Source: Zhang, Chen, Tao, "Human Keypoint Detection by Progressive Context Refinement", arXiv:1910.12223, 2019, sections
+2.1 and 2.2; widths from its section 3.1. There is no public code. Its context-aware module is CCM's context mixer.
+Where it is silent:
 
 - L is 2, the fewest levels at which anything is refined; its ablation has L = 1.
 - The auxiliary task "after the penultimate CAM" (Table 3) is one prediction layer on what enters the first level's last
-  module. On HRNet, with one module, that are the trunk's own features.
+  module. On HRNet, with one module, that is the trunk's own features.
 - The module keeps the size on HRNet ("a convolutional layer of stride 1"), whose features are as large as the heatmaps,
   and doubles it on the other trunks, three times from stride 32 to 4. Nothing is dilated.
 - As in CCM, squeeze and excitation has biases and no batch norm, and the auxiliary layer runs only in training.
@@ -26,6 +26,7 @@ from posecli.networks._resnet import resnet50, resnet152, resnext50
 from posecli.networks._spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
 from posecli.networks.ccm import ContextMixer
 from posecli.networks.hrnet import HRNetBody
+from posecli.skeleton import NUM_KEYPOINTS
 
 
 class ProgressiveContextRefinement(nn.Module):
@@ -48,7 +49,7 @@ class ProgressiveContextRefinement(nn.Module):
         levels: int = 2,
         up: bool = True,
         auxiliary: bool = True,
-        keypoints: int = 17,
+        keypoints: int = NUM_KEYPOINTS,
     ) -> None:
         super().__init__()
         self.trunk = trunk()

@@ -98,6 +98,11 @@ class _Labels:
     present: Tensor  # (K,) bool
 
 
+_ABSENT = _Labels(
+    torch.zeros(NUM_KEYPOINTS, 2), torch.ones(NUM_KEYPOINTS), torch.zeros(NUM_KEYPOINTS, dtype=torch.bool)
+)  # every keypoint is known not to be there
+
+
 def _sample(image: Tensor, box: Tensor, own: _Labels, near: _Labels, crop_hw: tuple[int, int]) -> tuple[Tensor, ...]:
     """Return the columns of `Crops` for one (4,) box with its person and the one near."""
     canvas, to_canvas = _canvas(image, box, crop_hw)
@@ -142,11 +147,6 @@ def _person_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -
             labels.append(_Labels(points, weights, weights > 0))
         for box, own, other in zip(boxes, labels, nearest_overlapping(boxes), strict=True):
             yield _sample(image, box, own, _ABSENT if other is None else labels[other], crop_hw)
-
-
-_ABSENT = _Labels(
-    torch.zeros(NUM_KEYPOINTS, 2), torch.ones(NUM_KEYPOINTS), torch.zeros(NUM_KEYPOINTS, dtype=torch.bool)
-)  # every keypoint is known not to be there
 
 
 def _nobody(image: Tensor, box: Tensor, crop_hw: tuple[int, int]) -> tuple[Tensor, ...]:
