@@ -77,7 +77,7 @@ def diagnose(*, folder: Path, device: str = "auto") -> Iterator[Finding]:
 
 
 def _versions() -> Finding:
-    names = ("torch", "opencv-python", "av", "numpy", "safetensors", "click", "rich", "tqdm")
+    names = ("torch", "opencv-python", "av", "numpy", "pycocotools", "safetensors", "click", "rich", "tqdm")
     found = ", ".join(f"{name} {_version(name)}" for name in names)
     python = f"Python {platform.python_version()} ({sys.executable}) on {platform.system()} {platform.machine()}"
     return Finding(subject="versions", status=OK, found=f"posecli {__version__}, {python}, {found}")

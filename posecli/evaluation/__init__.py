@@ -8,9 +8,9 @@ from posecli.evaluation.coco_scores import (
     Scored,
     box_recall,
     coco_scores,
-    keypoint_scores,
     score,
 )
+from posecli.evaluation.official import keypoint_scores
 from posecli.evaluation.packing import pack
 from posecli.evaluation.report import EvalReport, examine
 from posecli.evaluation.results import Results, check_results, load_results, load_results_lists

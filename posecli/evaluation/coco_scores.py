@@ -9,8 +9,7 @@ import numpy as np
 
 from posecli.errors import InputError
 from posecli.evaluation.matching import AT_50, AT_75, Curves, Matches, judge, match, rank
-from posecli.evaluation.packing import Packed, Pairs, pack, pack_detections, pack_people, pair_up
-from posecli.evaluation.results import Results
+from posecli.evaluation.packing import Packed, Pairs, pack_detections, pack_people, pair_up
 from posecli.evaluation.truth import GroundTruth
 from posecli.media.checked_json import Record
 
@@ -76,15 +75,6 @@ class Scored:
     oks: np.ndarray  # (M,) of the pairs
     matches: Matches  # at THRESHOLDS
     curves: Curves
-
-
-def keypoint_scores(ground_truth: GroundTruth, results: Results) -> CocoScores:
-    """Score poses as COCO does. No poses at all score 0.
-
-    Raises:
-        InputError: when nobody is annotated with keypoints.
-    """
-    return coco_scores(score(pack(ground_truth, results)), num_results=len(results.poses))
 
 
 def score(packed: Packed, labelled: np.ndarray | None = None) -> Scored:

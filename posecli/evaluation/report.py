@@ -9,8 +9,9 @@ import numpy as np
 
 from posecli.evaluation.bootstrap import Interval, intervals
 from posecli.evaluation.breakdown import Breakdown, breakdown
-from posecli.evaluation.coco_scores import COCO_NAMES, BoxScores, CocoScores, Scored, coco_scores
+from posecli.evaluation.coco_scores import COCO_NAMES, BoxScores, CocoScores, Scored
 from posecli.evaluation.false_people import FalsePeople, false_people
+from posecli.evaluation.official import keypoint_scores
 from posecli.evaluation.results import Results
 from posecli.media.checked_json import Record
 
@@ -78,7 +79,7 @@ def examine(
         with_breakdown: compute all breakdowns.
     """
     return EvalReport(
-        scores=coco_scores(scored, num_results=len(results.poses)),
+        scores=keypoint_scores(scored.packed.truth, results),
         num_annotated=scored.packed.truth.num_annotated,
         false_people=false_people(scored.packed),
         intervals={} if samples is None else intervals(samples),

@@ -30,7 +30,7 @@ def test_the_table_names_every_subject(tmp_path):
 
 
 def test_missing_weights_are_a_failure_with_the_exit_code_of_weights(monkeypatch, tmp_path):
-    monkeypatch.setattr("posecli.networks._weights._FOLDERS", (tmp_path,))
+    monkeypatch.setattr("posecli.networks._weights._SHIPPED", (tmp_path,))
     result = run("-o", tmp_path, "--json")
     findings = {line["subject"]: line for line in map(json.loads, result.stdout.splitlines())}
     assert result.exit_code == 5

@@ -17,10 +17,11 @@ def bench(examples, monkeypatch):
 def test_posecli_and_pycocotools_score_the_made_up_people_alike(bench, tmp_path):
     bench.make_files(tmp_path, num_images=30, num_poses=200)
 
-    ours, theirs, everything = (run(tmp_path) for run in bench.RUNS.values())
+    ours, theirs, matching, everything = (run(tmp_path) for run in bench.RUNS.values())
 
     assert ours == pytest.approx(theirs, rel=0, abs=bench.TOLERANCE)
     assert everything == ours
+    assert matching == pytest.approx(theirs, rel=0, abs=bench.TOLERANCE)
     assert 0.05 < ours[0] < 0.9  # neither all right nor all wrong
 
 
