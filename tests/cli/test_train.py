@@ -71,6 +71,23 @@ def test_training_measures_itself_and_leaves_weights_that_eval_reads(data):
     assert "AP" in json.loads(scored.stdout)
 
 
+def test_a_small_network_is_measured_on_the_first_people_it_learns(data):
+    options = "[network_options]\nwidths = [8, 8, 8]\n"
+    text = CONFIG.replace("batch = 2", "batch = 1").replace("[[datasets]]", f"{options}\n[[datasets]]\nmax_people = 1")
+    (data / "run.toml").write_text(text)
+    (data / "photos" / "1.png").unlink()  # the second person's: nobody asks for it
+
+    truth = ["--dev-gt", str(data / "people.json"), "--dev-images", str(data / "photos"), "--dev-people", "1"]
+    outcome = run(data, *truth)
+
+    assert outcome.exit_code == 0, outcome.output
+    assert "AP50" in outcome.stderr
+    (data / "run.toml").write_text(text.replace("widths", "width"))
+    refused = run(data, *truth)
+    assert refused.exit_code == 2
+    assert "prs-tiny has no option 'width'" in refused.stderr
+
+
 def test_a_run_is_not_overwritten_and_resumes(data):
     assert run(data).exit_code == 0
 
