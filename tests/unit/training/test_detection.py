@@ -7,10 +7,13 @@ from functools import partial
 import pytest
 import torch
 
+from posecli.config import LossConfig
 from posecli.geometry.boxes import pairwise_iou
+from posecli.networks import get_spec
 from posecli.networks._layers import ConvBn
 from posecli.networks.detposenet import DetPoseNet, RawProposals, TwoStages
 from posecli.training.detection import People, match, two_stage_loss
+from posecli.training.tasks import ProposerTask
 
 PERSON = torch.tensor([[[10.0, 10, 30, 50]]])
 YES, NO = torch.tensor([[True]]), torch.tensor([[False]])
@@ -111,6 +114,27 @@ def test_a_batch_of_nobody_has_a_score_loss_only():
     assert parts["region_score"] > 0
     assert parts["score"] > 0
     sum(parts.values()).backward()
+
+
+def test_a_proposers_task_weighs_the_boxes_of_both_stages():
+    network = DetPoseNet(SmallTrunk, partial(TwoStages, count=20, hidden=64), widths=(8, 8, 8), head=16).eval()
+    task = ProposerTask.__new__(ProposerTask)
+    task.loss, task.spec = LossConfig(box=3.0), get_spec("detposenet-base")
+    truth = people()
+    batch = {
+        "images": torch.rand(1, 3, 64, 64),
+        "points": torch.rand(1, 1, 17, 2) * 60,
+        "weights": torch.ones(1, 1, 17),
+    }
+    batch |= {"boxes": truth.boxes, "valid": truth.valid, "unknown": truth.unknown, "complete": truth.complete}
+
+    with torch.no_grad():
+        losses = task.losses(network, batch)
+        parts = two_stage_loss(network(batch["images"]), truth)
+
+    assert set(losses) == {*parts, "heatmaps", "pafs"}
+    for name, part in parts.items():
+        torch.testing.assert_close(losses[name], part * (3 if name.endswith("box") else 1))
 
 
 def test_a_network_of_one_stage_has_another_loss():
