@@ -211,7 +211,7 @@ def _accept(boxes: Tensor, box_scores: Tensor, poses: _CoarsePoses, config: Filt
         position = left.pop(0)
         if any(twins[position][better] for better in kept):
             reasons[index[position]] = "same_pose"
-        elif scores[position] < min(config.min_soft_score, float(box_scores[index[position]])):
+        elif decay is not None and scores[position] < min(config.min_soft_score, float(box_scores[index[position]])):
             reasons[index[position]] = "box_overlap"
         else:
             kept.append(position)
