@@ -111,7 +111,7 @@ def test_boxes_that_cannot_be_used_are_bad_input(infer, tmp_path, content):
     assert result.stderr.count("\n") == 1
 
 
-# a proposer of two stages, a refiner of several hourglasses; the detector has a test with its own network
+# a proposer of two stages, a refiner of several hourglasses, a refiner of another family
 PAIRS = [("detposenet-base", "prs-tiny"), ("detposenet-tiny", "prs-base"), ("detposenet-tiny", "simplebaseline-r50")]
 
 
@@ -146,6 +146,19 @@ def test_pairings_run_with_random_weights_and_every_output_says_so(tmp_path, det
     assert warning in run["notes"]
     drawn = cv2.imread(str(tmp_path / "out/a.overlay.png"))
     assert drawn[:12].min() < 150  # the warning's dark plate, on a bright picture
+
+
+def test_a_detector_of_another_kind_gives_the_boxes_and_detposenet_the_coarse_heatmaps(tmp_path):
+    source = str(tmp_path / "a.png")
+    cv2.imwrite(source, np.full((8, 400, 3), 99, np.uint8))  # so long that the detector hardly enlarges it
+    arguments = ["infer", source, "-o", str(tmp_path / "out"), "--detector", "fasterrcnn-r50-fpn", "--device", "cpu"]
+
+    result = CliRunner().invoke(main, [*arguments, "--no-overlay", "--allow-random-weights"])
+
+    assert result.exit_code == 0, result.output
+    networks = json.loads((tmp_path / "out/run.json").read_text())["networks"]
+    assert list(networks) == ["fasterrcnn-r50-fpn", "detposenet-tiny", "prs-tiny"]
+    assert networks["fasterrcnn-r50-fpn"] == "random" != networks["detposenet-tiny"]
 
 
 def test_a_refiner_is_no_detector(tmp_path):
