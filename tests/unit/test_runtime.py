@@ -1,38 +1,47 @@
 from __future__ import annotations
 
-import os
 import socket
+import subprocess
+import sys
 
 import pytest
 import torch
-from torch import distributed, multiprocessing, nn
+from torch import nn
 
 from posecli.runtime import Workers, join_workers
 
 CPU = torch.device("cpu")
 
 
-def _work(rank, folder):
-    os.environ |= {"WORLD_SIZE": "2", "RANK": str(rank), "LOCAL_RANK": str(rank)}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": (folder / "port").read_text()}
-    torch.set_num_threads(1)
-    with join_workers(CPU) as workers:
-        torch.manual_seed(0)
-        network = nn.Linear(3, 2)
-        inputs = torch.arange(12.0).view(4, 3)
-        share = inputs[workers.share(torch.arange(4))]
-        parallel = workers.spread(network)
-        parallel(share).square().mean().backward()
-        flags = [workers.any(flag) for flag in (rank == 1, False)]
-        torch.save([network.weight.grad, torch.tensor(flags)], folder / f"{rank}.pt")
-        distributed.barrier()
+WORKER = """
+import os, sys
+from pathlib import Path
+import torch
+from torch import nn
+from posecli.runtime import join_workers
+
+folder, rank, port = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+os.environ |= {"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+torch.set_num_threads(1)
+with join_workers(torch.device("cpu")) as workers:
+    torch.manual_seed(0)
+    network = nn.Linear(3, 2)
+    share = torch.arange(12.0).view(4, 3)[workers.share(torch.arange(4))]
+    parallel = workers.spread(network)
+    parallel(share).square().mean().backward()
+    flags = [workers.any(flag) for flag in (workers.rank == 1, False)]
+    torch.save([network.weight.grad, torch.tensor(flags)], folder / f"{rank}.pt")
+"""
 
 
 def test_gradients_of_two_processes_are_those_of_the_whole_batch(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        (tmp_path / "port").write_text(str(free.getsockname()[1]))
-    multiprocessing.spawn(_work, (tmp_path,), nprocs=2)
+        port = str(free.getsockname()[1])
+    command = [sys.executable, "-c", WORKER, str(tmp_path)]
+    workers = [subprocess.Popen([*command, str(rank), port], stderr=subprocess.PIPE, text=True) for rank in range(2)]
+    told = [worker.communicate(timeout=120)[1] for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0], told
 
     torch.manual_seed(0)
     network = nn.Linear(3, 2)
