@@ -1,7 +1,7 @@
 """What every network of the zoo promises; a new file is covered the moment it exists.
 
-Where values do not matter the networks live on the meta device, which computes shapes alone. The first network of each
-file stands for all of them in what takes time, the last in its shapes; `test_sizes` counts the others.
+Where values do not matter the networks live on the meta device, which computes shapes alone. Where they do, the first
+network of each file stands for all of them.
 """
 
 from __future__ import annotations
@@ -45,15 +45,15 @@ def answers(raw):
     return (raw.logits, raw.boxes, raw.heatmaps, raw.pafs, *first_stage)
 
 
-def of_each_file(specs, place):
-    """One network of each file."""
+def first_of_each_file(specs):
+    """One network of each file, the one it names first."""
     families = {}
     for spec in specs:
         families.setdefault(getattr(spec.build, "func", spec.build).__module__, []).append(spec)
-    return [members[place] for members in families.values()]
+    return [members[0] for members in families.values()]
 
 
-FIRST, LAST = of_each_file([*REFINERS, *PROPOSERS], 0), of_each_file(REFINERS, -1)
+FIRST = first_of_each_file([*REFINERS, *PROPOSERS])
 
 
 def small_hw(spec):
@@ -88,7 +88,7 @@ def assert_promised_shapes(stages, spec):
     assert len(spec.target_sigmas) in {0, len(stages)}
 
 
-@by_name([spec for spec in FIRST if spec.kind == "refiner"])
+@by_name(REFINERS)
 def test_refiner_answers_coarse_first_and_gradients_reach_every_weight_that_learns(spec):
     network = on_meta(spec).train()
 
@@ -100,8 +100,8 @@ def test_refiner_answers_coarse_first_and_gradients_reach_every_weight_that_lear
     assert not without_gradient(network)
 
 
-@by_name([spec for spec in LAST if spec not in FIRST])
-def test_largest_refiner_answers_coarse_first_for_one_crop(spec):
+@by_name(REFINERS)
+def test_refiner_answers_coarse_first_for_one_crop(spec):
     with torch.no_grad():
         stages = on_meta(spec).eval()(*arguments(spec, batch=1, hw=spec.input_hw, device="meta"))
 
