@@ -126,6 +126,11 @@ def browser(tmp_path_factory):
             subprocess.run(command, stdout=out, stderr=subprocess.DEVNULL, timeout=120, check=True)
         return (folder / "out").read_text(encoding="utf-8")
 
+    try:
+        run("--dump-dom", "about:blank")
+    except (OSError, subprocess.SubprocessError) as error:
+        pytest.skip(f"{program} does not start here ({error})")
+
     return run
 
 
