@@ -14,13 +14,14 @@ from torch import nn
 from posecli.backends.onnx import PREFIX as ONNX
 from posecli.backends.onnx import load_onnx, onnx_path
 from posecli.config import PipelineConfig, RefineConfig
-from posecli.errors import ConfigError, DeviceError, WeightsError
+from posecli.errors import ConfigError, WeightsError
 from posecli.media.boxes import BoxFile
 from posecli.media.files import sha256
 from posecli.networks import ModelSpec, get_spec, load_network, random_network
 from posecli.networks._weights import find_weights
 from posecli.records import Annotated, Candidates, Frame, Poses, Proposals
 from posecli.runtime import resolve_device
+from posecli.stages.batches import no_memory_left
 from posecli.stages.coarse_filter import filter_proposals, suppress_boxes
 from posecli.stages.detect import Detector, JudgedBoxes, ProposalSource, Proposer
 from posecli.stages.merge import merge
@@ -58,6 +59,7 @@ class Pipeline:
         if self.boxes is not None and self.boxes.missing:
             count = self.boxes.missing
             notes.append(f"{self.boxes.path}: does not know {count} of the frames; nobody is found on them")
+        notes += [batches.note for batches in (*self.proposer.batches, self.refiner.batches) if batches.note]
         return tuple(notes)
 
     @torch.inference_mode()
@@ -65,17 +67,12 @@ class Pipeline:
         """Yield each frame with its people, in the order the frames came; nothing is kept of a yielded frame.
 
         Raises:
-            DeviceError: the device's memory is too small for the batches.
+            DeviceError: the device's memory does not even do for one frame or crop.
         """
         source = iter(frames)
         while batch := list(islice(source, self.config.batch_frames)):
-            try:
+            with no_memory_left(self.refiner.device):
                 done = list(self._annotate(batch))
-            except torch.OutOfMemoryError as error:
-                crops = self.config.batch_crops
-                raise DeviceError(
-                    f"out of memory on {self.refiner.device} at --batch {crops}; try --batch {max(1, crops // 2)}"
-                ) from error
             yield from done
 
     def select(self, proposals: Proposals, image_wh: tuple[int, int]) -> Candidates:

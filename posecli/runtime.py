@@ -15,6 +15,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from posecli.errors import ConfigError, DeviceError
 
+_OUT_OF_MEMORY = (
+    "out of memory",  # CUDA's driver and runtime
+    "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN, cuFFT
+    "can't allocate memory",  # torch on a CPU
+    "not enough memory",  # torch on a CPU, on Windows
+    "Failed to allocate memory",  # ONNX Runtime
+)
+
 
 def resolve_device(name: str) -> torch.device:
     """Turn "auto", "cpu", "cuda" or "cuda:N" into a device that is there.
@@ -143,6 +151,24 @@ def peak_memory() -> int:
 def peak_device_memory(device: torch.device) -> int | None:
     """Return the most bytes that tensors have taken on a device with memory of its own, else None."""
     return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Say whether an error means that the memory of a device, or of the machine, was too small.
+
+    CUDA's allocator raises `torch.OutOfMemoryError`; its libraries, the CPU's allocator and ONNX Runtime raise errors
+    that only their words tell from others.
+    """
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    foreign = isinstance(error, RuntimeError) or type(error).__module__.startswith("onnxruntime")
+    return foreign and any(sign in str(error) for sign in _OUT_OF_MEMORY)
+
+
+def free_memory(device: torch.device) -> None:
+    """Give back what the allocator of a device keeps for later, so that it lies in one piece again."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def number_formats(device: torch.device) -> tuple[torch.dtype, ...]:

@@ -7,8 +7,9 @@ proposal network's maps all the same. Source: DetPoseNet section III-A, and Fig.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Protocol
 
 import torch
@@ -22,6 +23,7 @@ from posecli.networks.detposenet import RawProposals
 from posecli.records import CoarseMaps, Frame, Proposals
 from posecli.runtime import place
 from posecli.skeleton import EDGES, NUM_KEYPOINTS
+from posecli.stages.batches import Batches
 
 _GRID = 32  # the network halves its input five times
 
@@ -40,6 +42,10 @@ class BoxSource(Protocol):
 
 class ProposalSource(Protocol):
     """The first stage of the pipeline."""
+
+    @property
+    def batches(self) -> Sequence[Batches]:
+        """What its networks run in; some were made smaller, perhaps, and have a note."""
 
     def __call__(self, frames: Sequence[Frame]) -> list[Proposals]:
         """Return one record for each frame, which have pictures, in the frame's own pixels."""
@@ -67,6 +73,7 @@ class Proposer:
     def __init__(self, network: nn.Module, spec: ModelSpec, config: DetectConfig, device: torch.device) -> None:
         self.network = place(network, device)
         self.spec, self.config, self.device = spec, config, device
+        self.batches = (Batches("frames", "take a smaller --detector-size, or --device cpu"),)
 
     def __call__(self, frames: Sequence[Frame]) -> list[Proposals]:
         """Propose people in each frame; pictures of one size share a batch."""
@@ -75,13 +82,23 @@ class Proposer:
         for number, image in enumerate(images):
             groups[image.shape].append(number)
         found: dict[int, Proposals] = {}
-        for (height, width, _), numbers in groups.items():
-            factor = self.config.detector_size / max(height, width)
-            batch = self._prepare(torch.stack([images[number] for number in numbers]), factor)
-            raw = self.network(batch)
-            for row, number in enumerate(numbers):
-                found[number] = self._read(raw, row, factor, (width, height))
+        for numbers in groups.values():
+            proposed = self._in_batches([images[number] for number in numbers])
+            found.update(zip(numbers, proposed, strict=True))
         return [found[number] for number in range(len(images))]
+
+    def _in_batches(self, images: list[Tensor]) -> Iterator[Proposals]:
+        """Propose people in pictures of one size."""
+        (batches,), count = self.batches, len(images)
+        parts = batches.run(lambda part: self._look(torch.stack(images[part])), count, size=count, device=self.device)
+        return chain.from_iterable(parts)
+
+    def _look(self, images: Tensor) -> list[Proposals]:
+        """Propose people in (N, H, W, 3) uint8 pictures."""
+        height, width = images.shape[1:3]
+        factor = self.config.detector_size / max(height, width)
+        raw = self.network(self._prepare(images, factor))
+        return [self._read(raw, row, factor, (width, height)) for row in range(len(images))]
 
     def _prepare(self, images: Tensor, factor: float) -> Tensor:
         """Shrink (N, H, W, 3) uint8 to the input size, pad with black to the grid, normalise: (N, 3, h, w)."""
@@ -105,11 +122,18 @@ class Detector:
 
     def __init__(self, network: nn.Module, device: torch.device) -> None:
         self.network, self.device = place(network, device), device
+        self.batches = Batches("frames", "take another --detector, or --device cpu")
 
     def __call__(self, frames: Sequence[Frame]) -> list[Boxes]:
         """Find people's boxes in each frame."""
-        images = [image.to(self.device, non_blocking=True).permute(2, 0, 1) for image in pictures(frames)]
-        found: list[Boxes] = self.network([image.float() / 255 for image in images])
+        images = pictures(frames)
+        count = len(images)
+        parts = self.batches.run(lambda part: self._look(images[part]), count, size=count, device=self.device)
+        return list(chain.from_iterable(parts))
+
+    def _look(self, images: Sequence[Tensor]) -> list[Boxes]:
+        placed = [image.to(self.device, non_blocking=True).permute(2, 0, 1) for image in images]
+        found: list[Boxes] = self.network([image.float() / 255 for image in placed])
         return found
 
 
@@ -120,6 +144,12 @@ class JudgedBoxes:
         self, source: BoxSource, proposer: ProposalSource | None, config: DetectConfig, device: torch.device
     ) -> None:
         self.source, self.proposer, self.config, self.device = source, proposer, config, device
+
+    @property
+    def batches(self) -> tuple[Batches, ...]:
+        """What the detector and the proposal network run in, as far as there are such."""
+        own = (self.source.batches,) if isinstance(self.source, Detector) else ()
+        return (*own, *(self.proposer.batches if self.proposer else ()))
 
     def __call__(self, frames: Sequence[Frame]) -> list[Proposals]:
         """Look for boxes, and run the proposal network, if there is one: without the filter none is needed."""

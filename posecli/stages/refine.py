@@ -18,6 +18,7 @@ from posecli.geometry.heatmaps import flip_merge
 from posecli.networks import ModelSpec
 from posecli.runtime import place
 from posecli.skeleton import MIRROR
+from posecli.stages.batches import Batches
 
 _CODEC_FIELDS = ("subpixel", "blur", "blur_sigma", "flip_shift")  # of the codec, which a RefineConfig may override
 
@@ -140,6 +141,7 @@ class Refiner:
             for rotation in config.rotations
         ]
         self._posefix = None if posefix is None else _View(place(posefix[0], device), posefix[1])
+        self.batches = Batches("crops", "take a smaller --refiner, or --device cpu")
 
     def __call__(self, images: Sequence[Tensor], boxes: Sequence[Tensor], *, batch: int) -> list[tuple[Tensor, Tensor]]:
         """Find the keypoints of the people in `boxes`.
@@ -151,6 +153,9 @@ class Refiner:
 
         Returns:
             For each picture (N_i, K, 2) points in image pixels and (N_i, K) scores in [0, 1].
+
+        Raises:
+            DeviceError: the device's memory does not even do for one crop.
         """
         counts = [len(rows) for rows in boxes]
         if not sum(counts):
@@ -158,16 +163,22 @@ class Refiner:
             return [(torch.zeros(0, keypoints, 2), torch.zeros(0, keypoints)) for _ in images]
         placed = [image.to(self.device) if count else image for image, count in zip(images, counts, strict=True)]
         owners = [index for index, count in enumerate(counts) for _ in range(count)]
-        parts, people = [], torch.cat(list(boxes)).float().to(self.device)
-        for start, rows in zip(range(0, len(owners), batch), people.split(batch), strict=True):
-            group = People(placed, owners[start : start + batch], rows)
-            points, scores = self.read(self.heatmaps(group), group)
-            if self._posefix is not None:
-                seen = torch.ones(points.shape[:2], dtype=torch.bool, device=self.device)
-                points = self.fix(points, seen, group)
-            parts.append((points, scores))
+        people = torch.cat(list(boxes)).float().to(self.device)
+
+        def look(part: slice) -> tuple[Tensor, Tensor]:
+            return self._look(People(placed, owners[part], people[part]))
+
+        parts = self.batches.run(look, len(owners), size=batch, device=self.device)
         points, scores = (torch.cat(column) for column in zip(*parts, strict=True))
         return list(zip(points.split(counts), scores.split(counts), strict=True))
+
+    def _look(self, people: People) -> tuple[Tensor, Tensor]:
+        """Return (N, K, 2) points in image pixels and (N, K) scores of one batch."""
+        points, scores = self.read(self.heatmaps(people), people)
+        if self._posefix is not None:
+            seen = torch.ones(points.shape[:2], dtype=torch.bool, device=self.device)
+            points = self.fix(points, seen, people)
+        return points, scores
 
     def heatmaps(self, people: People) -> Tensor:
         """Return the (N, K, h, w) heatmaps of people, averaged over all views."""

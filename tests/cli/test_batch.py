@@ -5,8 +5,10 @@ import json
 import cv2
 import numpy as np
 import pytest
+import torch
 
 import clips
+from posecli.stages.detect import Proposer
 
 
 def picture(path):
@@ -140,3 +142,44 @@ def test_tracking_is_in_the_dataset(infer, tmp_path):
     assert min(values["track_id"] for values in attributes) == 1
     assert {len(values["raw_keypoints"]) for values in attributes} == {34}
     assert dataset["info"]["timeline"] == {"track": True, "smooth": True, "max_gap": 1.5}
+
+
+def _memory_for(monkeypatch, *, frames, from_frame):
+    """Let the proposal network run out of memory with more frames in a batch, once so many frames were seen."""
+    look, seen = Proposer._look, []
+
+    def limited(self, images):
+        if len(seen) >= from_frame and len(images) > frames:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        seen.extend(images)
+        return look(self, images)
+
+    monkeypatch.setattr(Proposer, "_look", limited)
+
+
+def test_smaller_batches_where_memory_runs_out_are_said_once(infer, tmp_path, monkeypatch):
+    _memory_for(monkeypatch, frames=2, from_frame=4)
+
+    result = infer(clips.write_clip(tmp_path / "a.mp4"), "--no-overlay")
+
+    note = "out of memory on cpu with 4 frames in a batch; went on with 2"
+    assert result.exit_code == 0, result.output
+    assert result.stderr.splitlines().count(note) == 1
+    assert record(tmp_path / "out")["notes"] == [note]
+    assert record(tmp_path / "out")["sources"][0]["frames"] == 12
+
+
+def test_memory_that_does_for_no_frame_leaves_the_journal(infer, tmp_path, monkeypatch):
+    path = clips.write_clip(tmp_path / "a.mp4")
+    with monkeypatch.context() as patch:
+        _memory_for(patch, frames=0, from_frame=8)
+        failed = infer(path, "--no-overlay")
+
+    assert failed.exit_code == 6
+    assert failed.stderr.startswith("out of memory on cpu with a batch of one (CUDA out of memory.")
+    assert len((tmp_path / "out/a.jsonl").read_text().splitlines()) == 1 + 8
+    assert record(tmp_path / "out")["not_started"] == [str(path)]
+
+    resumed = infer(path, "--no-overlay", "--resume")
+    assert resumed.exit_code == 0
+    assert record(tmp_path / "out")["sources"][0]["frames_resumed"] == 8

@@ -43,10 +43,12 @@ class MiddlePeaks(torch.nn.Module):
 
 def pipeline_of(refiner=None, **options):
     config = PipelineConfig(detect=DetectConfig(detector_size=128), filtering=FilterConfig(**options), batch_frames=3)
+    refiner = refiner or MiddlePeaks()
     return Pipeline(
         Proposer(OneBox(), get_spec("detposenet-tiny"), config.detect, CPU),
-        Refiner([(refiner or MiddlePeaks(), get_spec("prs-tiny"))], RefineConfig(), CPU),
+        Refiner([(refiner, get_spec("prs-tiny"))], RefineConfig(), CPU),
         config,
+        networks={"prs-tiny": refiner},
     )
 
 
@@ -77,13 +79,41 @@ def test_poses_lie_in_the_pixels_of_their_own_frame():
     assert float((large.poses.keypoints - torch.tensor([127.5, 95.5])).abs().max()) < 2.6
 
 
-def test_memory_that_runs_out_is_told_with_a_way_out():
-    class Greedy(torch.nn.Module):
-        def forward(self, crops):
-            raise torch.OutOfMemoryError("too much")
+def _too_small_for_more_than(network, most):
+    """Let a network fail as on a device whose memory does for so many pictures."""
 
-    with pytest.raises(DeviceError, match="out of memory on cpu at --batch 16; try --batch 8"):
-        list(pipeline_of(refiner=Greedy()).run([frame(0)]))
+    def check(_, inputs):
+        if len(inputs[0]) > most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    network.register_forward_pre_hook(check)
+    return network
+
+
+def test_memory_that_runs_out_changes_batches_and_no_poses():
+    frames = [frame(index) for index in range(7)]
+    usual = [annotated.poses for annotated in pipeline_of().run(frames)]
+    pipeline = pipeline_of(refiner=_too_small_for_more_than(MiddlePeaks(), 1))
+    _too_small_for_more_than(pipeline.proposer.network, 2)
+
+    poses = [annotated.poses for annotated in pipeline.run(frames)]
+
+    for found, expected in zip(poses, usual, strict=True):
+        torch.testing.assert_close(found.keypoints, expected.keypoints, rtol=0, atol=1e-4)
+        torch.testing.assert_close(found.scores, expected.scores, rtol=0, atol=1e-5)
+    assert pipeline.notes() == (
+        "out of memory on cpu with 3 frames in a batch; went on with 1",
+        "out of memory on cpu with 3 crops in a batch; went on with 1",
+    )
+
+
+@pytest.mark.parametrize("is_proposer", [True, False])
+def test_memory_that_does_for_nothing_is_told_with_a_way_out(is_proposer):
+    pipeline = pipeline_of()
+    _too_small_for_more_than(pipeline.proposer.network if is_proposer else pipeline.networks["prs-tiny"], 0)
+
+    with pytest.raises(DeviceError, match=r"out of memory on cpu with a batch of one \(CUDA out.*take a smaller --"):
+        list(pipeline.run([frame(0)]))
 
 
 @pytest.mark.weights

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from posecli.runtime import Workers, join_workers
+from posecli.errors import DeviceError
+from posecli.runtime import Workers, join_workers, out_of_memory
 
 CPU = torch.device("cpu")
 
@@ -76,3 +77,30 @@ def test_each_process_gets_its_own_device(monkeypatch):
     monkeypatch.setenv("MASTER_PORT", "29876")
     with join_workers(torch.device("cuda")) as workers:
         assert workers == Workers(torch.device("cuda:0"), 0, 1)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB."),
+        MemoryError(),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_running_out_of_memory_is_known_by_its_kind_or_words(error):
+    assert out_of_memory(error)
+
+
+def test_running_out_of_the_cpus_memory_is_known():
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(1 << 62, dtype=torch.uint8)
+
+    assert out_of_memory(raised.value)
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("mat1 and mat2 shapes"), ValueError("out of memory"), DeviceError("out of memory")]
+)
+def test_other_errors_are_no_lack_of_memory(error):
+    assert not out_of_memory(error)

@@ -129,7 +129,7 @@ def test_a_resumed_batch_leaves_what_is_done_and_goes_on(tmp_path):
 
 def test_a_failing_device_ends_the_run_and_is_no_sources_fault(tmp_path):
     paths = [picture(tmp_path / "a.png"), picture(tmp_path / "b.png")]
-    pipeline = OnePersonPerFrame(fails_at=0, error=DeviceError("out of memory on cpu at --batch 16; try --batch 8"))
+    pipeline = OnePersonPerFrame(fails_at=0, error=DeviceError("out of memory on cpu with a batch of one"))
 
     with pytest.raises(DeviceError):
         run(paths, tmp_path / "out", pipeline=pipeline)
