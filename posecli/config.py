@@ -356,7 +356,8 @@ class TrainConfig:
     learning_rate: float = 1e-3
     trunk_rate: float = 0.5  # learning rate of the trunk, relative
     warmup: int = 100  # steps
-    schedule: str = "cosine"  # or "step": a tenth after 70% of the steps, a hundredth after 90%
+    schedule: str = "cosine"  # or "step": a tenth after 70% of the steps, a hundredth after 90%; or "constant"
+    optimizer: str = "adamw"  # or "muon": that for convolutions, AdamW for the rest; worth samples where they are few
     weight_decay: float = 0.02
     ema: float = 0.998
     frozen_blocks: int = 4  # first blocks of a MobileNet-v2 trunk that keep their start weights, if there are any
@@ -374,8 +375,10 @@ class TrainConfig:
         for size in filter(None, (self.input_hw, self.small_hw)):
             if size[0] % 32 or size[1] % 32:
                 raise ConfigError(f"input sizes must be multiples of 32, got {size[0]}x{size[1]}")
-        if self.schedule not in {"cosine", "step"}:
-            raise ConfigError(f"schedule must be cosine or step, got {self.schedule!r}")
+        if self.schedule not in {"cosine", "step", "constant"}:
+            raise ConfigError(f"schedule must be cosine, step or constant, got {self.schedule!r}")
+        if self.optimizer not in {"adamw", "muon"}:
+            raise ConfigError(f"optimizer must be adamw or muon, got {self.optimizer!r}")
         if not self.datasets:
             raise ConfigError("a training needs at least one [[datasets]]")
 

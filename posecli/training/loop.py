@@ -1,4 +1,4 @@
-"""One training loop for every network: AdamW, warm-up and cosine, EMA, exact resume, JSON log.
+"""One training loop for every network: warm-up and schedule, EMA, exact resume, JSON log.
 
 Data order and augmentation depend on the seed and the step alone, so a resumed run sees what an uninterrupted one
 would have seen.
@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -24,6 +25,7 @@ from posecli.networks import ModelSpec, get_spec
 from posecli.networks._mobilenet import MobileNetV2
 from posecli.networks._weights import save_weights
 from posecli.runtime import Workers, half_precision, place
+from posecli.training.optimizers import make_optimizers
 from posecli.training.start import begin
 from posecli.training.tasks import Task
 
@@ -40,7 +42,7 @@ class Run:
 
     network: nn.Module
     ema: nn.Module
-    optimizer: torch.optim.Optimizer
+    optimizers: list[torch.optim.Optimizer]
     step: int = 0
     samples: int = 0
     seconds: float = 0.0
@@ -58,9 +60,11 @@ def batch_index(step: int, *, samples: int, batch: int, seed: int) -> Tensor:
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
-    """Return the factor of the learning rate: linear warm-up, then a cosine, or two steps, to 1%."""
+    """Return the factor of the learning rate: linear warm-up, then constant, or a cosine or two steps to 1%."""
     if step < config.warmup:
         return (step + 1) / config.warmup
+    if config.schedule == "constant":
+        return 1.0
     if config.schedule == "step":
         return 1.0 if step < 0.7 * config.steps else 0.1 if step < 0.9 * config.steps else 0.01
     progress = (step - config.warmup) / max(1, config.steps - config.warmup)
@@ -95,21 +99,8 @@ class Trainer:
             trunk.freeze(config.frozen_blocks)
         ema = place(spec.build(), workers.device).requires_grad_(False).eval()
         ema.load_state_dict(network.state_dict())
-        self.run = Run(network, ema, self._optimizer(network))
+        self.run = Run(network, ema, make_optimizers(network, config))
         self._parallel = workers.spread(network)
-
-    def _optimizer(self, network: nn.Module) -> torch.optim.Optimizer:
-        """Group weights by trunk or not, and by decay (matrices) or not (biases, norms)."""
-        config, groups = self.config, []
-        trained = [(name, weight) for name, weight in network.named_parameters() if weight.requires_grad]
-        for trunk in (False, True):
-            for decays in (False, True):
-                weights = [w for name, w in trained if name.startswith("trunk.") == trunk and (w.dim() > 1) == decays]
-                rate = config.learning_rate * (config.trunk_rate if trunk else 1.0)
-                decay = config.weight_decay if decays else 0.0
-                if weights:
-                    groups.append({"params": weights, "lr": rate, "rate": rate, "weight_decay": decay})
-        return torch.optim.AdamW(groups)
 
     def _batch(self, step: int, size: int | None = None) -> dict[str, Tensor]:
         config = self.config
@@ -136,7 +127,8 @@ class Trainer:
         run = self.run
         run.network.load_state_dict(state["network"])
         run.ema.load_state_dict(state["ema"])
-        run.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(run.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         for name in ("step", "samples", "seconds", "best", "history"):
             setattr(run, name, state[name])
 
@@ -144,7 +136,8 @@ class Trainer:
         """Write the checkpoint, whole or not at all."""
         run = self.run
         state = {name: getattr(run, name) for name in ("step", "samples", "seconds", "best", "history")}
-        state |= {name: getattr(run, name).state_dict() for name in ("network", "ema", "optimizer")}
+        state |= {name: getattr(run, name).state_dict() for name in ("network", "ema")}
+        state["optimizers"] = [optimizer.state_dict() for optimizer in run.optimizers]
         state["config"] = _plain(self.config)
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.checkpoint.with_suffix(".tmp")
@@ -199,19 +192,20 @@ class Trainer:
     def _step(self) -> dict[str, Tensor]:
         run, config = self.run, self.config
         factor = learning_rate(run.step, config)
-        for group in run.optimizer.param_groups:
+        for group in chain.from_iterable(optimizer.param_groups for optimizer in run.optimizers):
             group["lr"] = group["rate"] * factor
         batch = self._batch(run.step)
         run.network.train()
         with half_precision(self.device, enabled=config.half):
             losses = self.task.losses(self._parallel, batch)
         total = torch.stack(list(losses.values())).sum()
-        run.optimizer.zero_grad(set_to_none=True)
+        run.network.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_(run.network.parameters(), 5.0)
         if not torch.isfinite(norm):
             raise RuntimeError(f"step {run.step}: the gradient is not finite; losses {losses}")
-        run.optimizer.step()
+        for optimizer in run.optimizers:
+            optimizer.step()
         run.step += 1
         run.samples += len(batch["images"]) * self.workers.count
         self._average()

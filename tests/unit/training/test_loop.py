@@ -63,9 +63,11 @@ def trainer_of(config, data, folder):
     return Trainer(config, spec, task, start={}, folder=folder, workers=Workers(CPU))
 
 
-@pytest.mark.parametrize("network", ["prs-tiny", "detposenet-tiny"])
-def test_resumed_run_equals_an_uninterrupted_one(network, data, tmp_path):
-    config = config_of(network)
+@pytest.mark.parametrize(
+    ("network", "optimizer"), [("prs-tiny", "adamw"), ("prs-tiny", "muon"), ("detposenet-tiny", "muon")]
+)
+def test_resumed_run_equals_an_uninterrupted_one(network, optimizer, data, tmp_path):
+    config = config_of(network, optimizer=optimizer)
     whole = trainer_of(config, data, tmp_path / "whole")
     whole.fit(evaluate=None, report=lambda _: None)
 
