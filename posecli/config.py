@@ -314,6 +314,7 @@ class DatasetConfig:
     min_area: float = 32.0 * 32.0  # square pixels; smaller people are no use as crops
     empty_crops: int = 2  # crops without people from each picture without people
     mined: str = ""  # what `posecli infer` wrote for these pictures: boxes on nobody become crops without people (HNDM)
+    only_mined: bool = False  # nothing but those crops: the annotations only say where somebody is
     hold_out: bool = False  # leave three of ten pictures (in name order: 0, 3, 6 of each ten) for measuring
     max_people: int = 0  # only so many first people of the annotations that make crops; 0 = all
     repeat: int = 1  # times an epoch
@@ -322,6 +323,8 @@ class DatasetConfig:
         """Refuse what cannot work."""
         _check_fraction("pseudo_weight", self.pseudo_weight)
         _check_positive("repeat", self.repeat)
+        if self.only_mined and not self.mined:
+            raise ConfigError(f"only_mined without mined leaves nothing of {self.images}")
         if self.max_people < 0:
             raise ConfigError(f"max_people must be 0 (all) or more, got {self.max_people}")
 
@@ -334,6 +337,7 @@ class LossConfig:
     location: float = 0.002  # cross-entropy of each keypoint's place
     hardest: int = 8  # last refiner stage: only so many hardest keypoints count; 0 = all
     coarse_scale: float = 0.5  # weight of every stage before the last
+    coarse_to_fine: bool = True  # wider target Gaussians for the stages before the last; false: as wide, in crop pixels
     box: float = 2.0  # proposer: box loss, the score loss weighing 1
     heatmaps: float = 20.0  # proposer
     pafs: float = 10.0  # proposer

@@ -99,6 +99,7 @@ class PoseRefinementNet(SupervisedHourglass):
         trunk: the way down of the first hourglass.
         widths: channels on the way up at strides 4, 8 and 16.
         stacks: hourglasses.
+        regression: answer with the MSR; false: with the last hourglass's finest heatmaps, as a plain hourglass does.
         keypoints: heatmaps.
     """
 
@@ -108,11 +109,13 @@ class PoseRefinementNet(SupervisedHourglass):
         *,
         widths: tuple[int, int, int] = (32, 64, 96),
         stacks: int = 1,
+        regression: bool = True,
         keypoints: int = NUM_KEYPOINTS,
     ) -> None:
         down = trunk()
         super().__init__(down, down.channels, widths, keypoints=keypoints)
-        self.msr = MultiScaleRegression(widths[0], 3 * keypoints, width=widths[0], keypoints=keypoints)
+        msr = MultiScaleRegression(widths[0], 3 * keypoints, width=widths[0], keypoints=keypoints)
+        self.msr = msr if regression else None
         self.later = nn.ModuleList(LaterHourglass(widths, keypoints=keypoints) for _ in range(stacks - 1))
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
@@ -123,7 +126,7 @@ class PoseRefinementNet(SupervisedHourglass):
             features, heatmaps = hourglass(features, heatmaps)
             stacks.append(heatmaps)
         by_scale = [heatmap for scale in zip(*stacks, strict=True) for heatmap in scale]
-        return (*by_scale, self.msr(features, heatmaps))
+        return tuple(by_scale) if self.msr is None else (*by_scale, self.msr(features, heatmaps))
 
 
 def beside(features: Tensor, heatmaps: Sequence[Tensor]) -> Tensor:

@@ -228,7 +228,8 @@ def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tupl
     samples: list[tuple[Tensor, ...]] = []
     for config in datasets:
         crops = _person_crops if config.annotations else _empty_crops
-        samples += list(crops(root, config, crop_hw)) * config.repeat
+        if not config.only_mined:
+            samples += list(crops(root, config, crop_hw)) * config.repeat
         if config.mined:
             samples += list(_mined_crops(root, config, crop_hw))
     if not samples:

@@ -21,7 +21,7 @@ from torch import Tensor
 from posecli.config import TrainConfig, train_config_from
 from posecli.errors import ConfigError, InputError
 from posecli.training.compression import compress, decompress
-from posecli.training.samples import Canvases, Crops, Pictures
+from posecli.training.samples import Canvases, Crops, Pictures, joined
 
 _FORMAT = 2
 _CHUNK = 64  # canvases compressed together
@@ -122,10 +122,7 @@ def read_pack(paths: Sequence[Path], *, device: torch.device) -> Pack:
             raise ConfigError(f"{path}: a pack for {pack.config.network}, but the first is for {first.config.network}")
     if len(packs) == 1:
         return first
-    kind: Any = type(first.samples)
-    labels = [item.name for item in fields(kind) if item.name != "canvases"]
-    joined = {name: torch.cat([getattr(pack.samples, name) for pack in packs]) for name in labels}
-    samples = kind(canvases=Canvases.joined([pack.samples.canvases for pack in packs]), **joined)
+    samples: Crops | Pictures = joined([pack.samples for pack in packs])
     return Pack(config=first.config, samples=samples, start=first.start)
 
 

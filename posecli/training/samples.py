@@ -35,11 +35,13 @@ class Canvases:
 
     @classmethod
     def joined(cls, parts: Sequence[Canvases]) -> Canvases:
-        """Hold the pictures of several, one after the other, as one tensor on the first one's device."""
+        """Hold the pictures of several, one after the other: as one tensor, unless all of them are loose."""
         places, before = [], 0
         for part in parts:
             places.append(part.places + before)
             before += len(part.images)
+        if not any(isinstance(part.images, Tensor) for part in parts):
+            return cls([image for part in parts for image in part.images], torch.cat(places))
         return cls(torch.cat([_stacked(part.images) for part in parts]), torch.cat(places))
 
     def __len__(self) -> int:
@@ -94,6 +96,14 @@ class Pictures:
 def on_device(samples: Samples, device: torch.device) -> Samples:
     """Return the samples with everything on a device."""
     return type(samples)(*(getattr(samples, item.name).to(device) for item in fields(samples)))
+
+
+def joined(parts: Sequence[Samples]) -> Samples:
+    """Return the samples of several sets, one after the other."""
+    kind = type(parts[0])
+    labels = [item.name for item in fields(kind) if item.name != "canvases"]
+    columns = (torch.cat([getattr(part, name) for part in parts]) for name in labels)
+    return kind(Canvases.joined([part.canvases for part in parts]), *columns)
 
 
 def part_of(samples: Samples, number: int, count: int) -> Samples:

@@ -157,6 +157,8 @@ class RefinerTask:
         Where the spec says nothing, coarser scales get a narrower Gaussian in cells, which is a wider one in pixels.
         """
         own = self.spec.codec
+        if not self.loss.coarse_to_fine:
+            return replace(own, stride=stride, heatmap_sigma=own.heatmap_sigma * own.stride / stride)
         if sigmas := self.spec.target_sigmas:
             return replace(own, stride=stride, heatmap_sigma=sigmas[max(number, -len(sigmas))])
         sigma = max(1.0, own.heatmap_sigma * (own.stride / stride) ** 0.5)

@@ -18,6 +18,15 @@ def test_every_hourglass_answers_at_every_scale_and_the_regression_last(stacks):
     assert all(answer.shape[:2] == (2, 14) for answer in answers)
 
 
+def test_without_regression_the_finest_hourglass_answers():
+    with torch.device("meta"):
+        network = PoseRefinementNet(regression=False)
+        answers = network(torch.rand(1, 3, 128, 96))
+
+    assert [answer.shape[2] for answer in answers] == [8, 16, 32]
+    assert not [name for name, _ in network.named_parameters() if name.startswith("msr")]
+
+
 def test_a_later_hourglass_sees_the_heatmaps_before_it():
     network = PoseRefinementNet(stacks=2).eval()
     images = torch.rand(1, 3, 64, 64)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from posecli.config import DatasetConfig
-from posecli.errors import InputError
+from posecli.errors import ConfigError, InputError
 from posecli.training.data import first_people, load_crops, load_pictures, person_labels, picture_paths
 
 HW = (64, 48)
@@ -95,6 +96,10 @@ def test_places_where_the_pipeline_saw_nobody_teach_absence(root):
     assert len(crops.boxes) == 3
     assert crops.weights[2].tolist() == [1.0] * 17
     assert not crops.present[2].any()
+    alone = load_crops(root, (replace(config, only_mined=True),), crop_hw=HW)
+    assert alone.weights.tolist() == crops.weights[2:].tolist()
+    with pytest.raises(ConfigError, match="only_mined without mined"):
+        DatasetConfig(images="photos", only_mined=True)
 
 
 def test_pictures_keep_boxes_crowds_and_completeness(root):

@@ -28,3 +28,11 @@ def test_joined_canvases_follow_one_another():
     shown = Canvases.joined(parts)[torch.arange(5)]
 
     assert shown[:, 0, 0, 0].tolist() == [3, 0, 3, 6, 9]
+
+
+def test_joined_canvases_stay_loose_while_all_of_them_are():
+    images = [torch.full((3, 1, 1), value, dtype=torch.uint8) for value in (1, 2, 3)]
+    whole = Canvases.joined([Canvases(images[:1]), Canvases(images[1:], torch.tensor([1, 0]))])
+
+    assert whole.images[2] is images[2]
+    assert whole[torch.arange(3)].flatten(1)[:, 0].tolist() == [1, 3, 2]

@@ -83,6 +83,16 @@ def test_fewer_outputs_than_the_spec_has_are_its_last():
     assert all(float(loss) == pytest.approx(0, abs=1e-10) for loss in losses.values())
 
 
+def test_kernels_get_narrower_from_stage_to_stage_or_are_all_the_same():
+    task = task_of(get_spec("prs-tiny"))
+    widths = [task._codec_at(stride, 0).heatmap_sigma * stride for stride in (16, 8, 4)]
+    task.loss = replace(task.loss, coarse_to_fine=False)
+    equal = [task._codec_at(stride, 0).heatmap_sigma * stride for stride in (16, 8, 4)]
+
+    assert widths[0] > widths[1] > widths[2]
+    assert equal == [widths[2]] * 3
+
+
 def test_poses_to_fix_are_disturbed_and_the_softmax_is_drawn_to_the_truth():
     spec = get_spec("posefix-r50")
     task = task_of(spec)
