@@ -49,6 +49,11 @@ class Pipeline:
         return record
 
     @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.refiner.device
+
+    @property
     def warning(self) -> str:
         """What everybody who sees a result has to know; empty if there is nothing."""
         return random_warning(self.weights)

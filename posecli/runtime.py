@@ -22,6 +22,7 @@ _OUT_OF_MEMORY = (
     "not enough memory",  # torch on a CPU, on Windows
     "Failed to allocate memory",  # ONNX Runtime
 )
+_MOST_WORKERS = 8  # batches of frames at once; each holds its frames and its networks' features in memory
 
 
 def resolve_device(name: str) -> torch.device:
@@ -70,6 +71,31 @@ def describe_devices(name: str) -> tuple[str, str]:
     if torch.version.cuda:
         return found, f"the NVIDIA driver may be too old for CUDA {torch.version.cuda}: see nvidia-smi"
     return found, "an NVIDIA driver is here: install torch for CUDA, see https://pytorch.org/get-started/locally"
+
+
+@dataclass(frozen=True)
+class Share:
+    """How batches of frames share a machine."""
+
+    workers: int  # threads that work on a batch each
+    cores: int  # that each of them computes on
+
+    def apply(self) -> None:
+        """Keep the calling thread to its cores; other threads keep what they have."""
+        torch.set_num_threads(self.cores)
+
+
+def share_cores(device: torch.device, *, batches: int | None = None) -> Share:
+    """Return how the batches of a source best share a device: on a CPU a core a batch, as far as memory allows.
+
+    Args:
+        device: where they go.
+        batches: how many there are, where that is known: one batch alone takes all cores.
+    """
+    cores = torch.get_num_threads()  # all, or what the user left us with OMP_NUM_THREADS
+    most = _MOST_WORKERS if batches is None else max(1, min(batches, _MOST_WORKERS))
+    workers = min(cores, most) if device.type == "cpu" else 1
+    return Share(workers, cores // workers)
 
 
 @dataclass(frozen=True)

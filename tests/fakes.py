@@ -28,6 +28,7 @@ class OnePersonPerFrame:
     fails_at: int = -1
     error: BaseException = field(default_factory=lambda: ZeroDivisionError("bug"))
     batches: list = field(default_factory=list)
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def notes(self):
         return ()

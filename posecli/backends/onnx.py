@@ -21,7 +21,7 @@ from posecli.geometry.heatmaps import HeatmapCodec
 from posecli.networks import ModelSpec
 from posecli.networks._conventions import override
 from posecli.networks._spec import IMAGENET_MEAN, IMAGENET_STD
-from posecli.runtime import onnx_providers
+from posecli.runtime import onnx_providers, share_cores
 from posecli.skeleton import NUM_KEYPOINTS
 
 if TYPE_CHECKING:
@@ -203,7 +203,7 @@ def _session(path: Path, device: torch.device) -> InferenceSession:
     except ImportError:
         raise ConfigError(f"{PREFIX}{path}: needs ONNX Runtime: pip install 'posecli[onnx]'") from None
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = torch.get_num_threads()
+    options.intra_op_num_threads = share_cores(device).cores  # batches run side by side
     options.log_severity_level = 3  # errors; they come as exceptions
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=onnx_providers(device))

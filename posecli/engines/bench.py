@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -116,11 +117,13 @@ def time_source(path: str, pipeline: Pipeline, options: RunOptions) -> SourceTim
 def _recording(pipeline: Pipeline) -> Iterator[Counter[tuple[str, Shapes]]]:
     """Count how often each network is called with inputs of which shapes."""
     calls: Counter[tuple[str, Shapes]] = Counter()
+    counting = threading.Lock()
 
     def note(name: str) -> Any:
         def hook(_: nn.Module, inputs: tuple[Any, ...]) -> None:
             tensors = [item for given in inputs for item in ([given] if isinstance(given, Tensor) else given)]
-            calls[name, tuple(tuple(tensor.shape) for tensor in tensors)] += 1
+            with counting:  # batches run side by side
+                calls[name, tuple(tuple(tensor.shape) for tensor in tensors)] += 1
 
         return hook
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posecli.engines.crew import Crew
 from posecli.errors import InputError
 from posecli.evaluation import (
     BoxScores,
@@ -103,14 +104,15 @@ def evaluate_pipeline(
     ids = [image["id"] for image in truth.images]
     proposed: dict[int, tuple[np.ndarray, np.ndarray]] = {}
     results, runs = [], 0
-    for done in pipeline.run(frame for _, frame in picture_frames(truth, folder)):
-        image_id = ids[done.frame.index]
-        runs += done.refiner_runs
-        proposed[image_id] = (done.proposal_boxes.numpy(), done.proposal_scores.numpy())
-        poses = done.poses
-        for person, person_scores, score in zip(poses.keypoints, poses.keypoint_scores, poses.scores, strict=True):
-            results.append(result(image_id, person, person_scores, float(score), category_id=truth.category_id))
-        progress(1)
+    with Crew(pipeline, frames=len(ids)) as crew:
+        for done in crew.run(frame for _, frame in picture_frames(truth, folder)):
+            image_id = ids[done.frame.index]
+            runs += done.refiner_runs
+            proposed[image_id] = (done.proposal_boxes.numpy(), done.proposal_scores.numpy())
+            poses = done.poses
+            for person, person_scores, score in zip(poses.keypoints, poses.keypoint_scores, poses.scores, strict=True):
+                results.append(result(image_id, person, person_scores, float(score), category_id=truth.category_id))
+            progress(1)
     boxes = box_recall(truth, proposed)
     scores = keypoint_scores(truth, check_results(results, truth))
     return EvalReport(scores=scores, num_annotated=truth.num_annotated, refiner_runs=runs, boxes=boxes), results

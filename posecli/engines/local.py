@@ -12,6 +12,7 @@ from typing import Any
 
 from posecli import __version__
 from posecli.config import RunOptions
+from posecli.engines.crew import Crew
 from posecli.engines.done import done_before, noted
 from posecli.engines.identity import Identity
 from posecli.engines.layout import journal_path, output_folder
@@ -143,9 +144,10 @@ class _Job:
     def _annotate(self, source: Source, output: Output, stop: Stop) -> None:
         batch = self.pipeline.config.batch_frames
         with ExitStack() as stack:
-            frames = stack.enter_context(Ahead(source, _AHEAD, stop))
+            crew = stack.enter_context(Crew(self.pipeline, frames=source.header_frames))
+            frames = stack.enter_context(Ahead(source, _AHEAD, stop))  # left before the crew, which may wait for it
             writer = stack.enter_context(Behind(output.write, _BEHIND))
-            items = annotate_frames(frames, output.journal, self.pipeline)
+            items = annotate_frames(frames, output.journal, crew.run, batch=batch)
             with suppress(Stopped) if source.is_live else nullcontext():  # stopping is how a camera ends
                 for number, item in enumerate(items, start=1):
                     writer.put(item)

@@ -78,6 +78,8 @@ class Ahead(Generic[Item]):
             except queue.Empty:
                 if self._should_stop():
                     return _End(Stopped())
+                if self._stop.is_set():
+                    return _End()  # taken in another thread than the one that leaves the context
 
 
 class Behind(Generic[Item]):

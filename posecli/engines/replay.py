@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
 from posecli.errors import InputError
 from posecli.media.journal import Entry, Journal
-from posecli.pipeline import Pipeline
 from posecli.records import Annotated, Frame
 
 
@@ -20,17 +19,25 @@ class Replayed:
     entry: Entry  # from the journal
 
 
-def annotate_frames(frames: Iterator[Frame], journal: Journal, pipeline: Pipeline) -> Iterator[Annotated | Replayed]:
+def annotate_frames(
+    frames: Iterator[Frame], journal: Journal, annotate: Callable[[Iterator[Frame]], Iterator[Annotated]], *, batch: int
+) -> Iterator[Annotated | Replayed]:
     """Yield the frames: first those of an interrupted run, from the journal, then new ones, from the networks.
 
     Networks go on at the start of the batch in which the run was interrupted. So each frame shares its batch with the
     same others as in an uninterrupted run, and comes out the same to the last bit; what was finished of that batch is
     taken from the journal all the same.
+
+    Args:
+        frames: of the source, from the first one on.
+        journal: of the interrupted run; empty if there was none.
+        annotate: the networks, as `Pipeline.run`.
+        batch: frames that share one.
     """
-    batch, finished, old = pipeline.config.batch_frames, journal.finished, journal.entries()
+    finished, old = journal.finished, journal.entries()
     for frame, entry in zip(islice(frames, finished - finished % batch), old, strict=False):
         yield _replayed(frame, entry, journal)
-    for annotated in pipeline.run(frames):
+    for annotated in annotate(frames):
         known = next(old, None)
         yield annotated if known is None else _replayed(annotated.frame, known, journal)
     if any(True for _ in old):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -40,6 +41,7 @@ class BoxFile:
 
     def __init__(self, path: Path) -> None:
         self.path, self.missing = path, 0
+        self._counting = threading.Lock()  # batches are annotated side by side
         data = read_json(path)
         self.sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         if isinstance(data, dict):
@@ -62,7 +64,8 @@ class BoxFile:
     def _of(self, frame: Frame) -> tuple[Tensor, Tensor] | None:
         rows = next((self._boxes[key] for key in self._keys(frame) if key in self._boxes), None)
         if rows is None:
-            self.missing += 1
+            with self._counting:
+                self.missing += 1
             return None
         table = torch.tensor(rows, dtype=torch.float64).view(-1, 5)
         return xywh_to_xyxy(table[:, :4]).float(), table[:, 4].float()
