@@ -5,8 +5,10 @@
 One network is trained again and again: prs-tiny at 128x96 from the ImageNet start, a few hundred steps on people of
 COCO. The reference is posecli's default recipe on their own labels alone, with Muon, which gets far in few steps. Every
 method is one change of it: what the recipe has is taken out, what it has not is put in, and the reference is the other
-side of each comparison, so that it is trained once a seed. Runs of one seed start from the same random weights and see
-the same samples in the same order as far as their training sets are the same.
+side of each comparison, so that it is trained once a seed. CCM's strategies spend half of the same budget before the
+arrow and half after it; A is LSPET, C COCO, H hard negatives, and U here no further pictures but another network's
+keypoints where people have none. Runs of one seed start from the same random weights and see the same samples in the
+same order as far as their training sets are the same.
 
 Each finished run is a line of claims.jsonl beside the table; a run that is there is not done again, so the command can
 be stopped and started at will, with more methods or more seeds. Measured on people in true boxes, without flip test.
@@ -33,7 +35,7 @@ import torch
 from torch import Tensor, nn
 
 from posecli.cli._progress import progress_bar
-from posecli.config import DatasetConfig, LossConfig, PipelineConfig, RefineConfig, TrainConfig
+from posecli.config import DatasetConfig, LossConfig, PhaseConfig, PipelineConfig, RefineConfig, TrainConfig
 from posecli.engines.dev import only_first
 from posecli.engines.evaluate import evaluate_pipeline, evaluate_true_boxes
 from posecli.errors import ConfigError
@@ -63,12 +65,14 @@ class Variant:
     loss: Mapping[str, Any] = field(default_factory=dict)  # fields of LossConfig
     augment: Mapping[str, float] = field(default_factory=dict)  # fields of CropAugment
     run: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainConfig
+    strategy: str = ""  # such as "AC->C": phases of equal lengths, which together take a run's steps
 
     def config(self, settings: Settings, seed: int) -> TrainConfig:
         """Return the run's configuration; the samples come from `TrainingSets`, whatever its datasets say."""
         base: dict[str, Any] = {
             "network": "prs-tiny",
-            "datasets": (DatasetConfig(images=self.people),),
+            "datasets": tuple(DatasetConfig(images=letter, part=letter) for letter in self.people),
+            "phases": self._phases(settings),
             "steps": settings.steps,
             "batch": settings.batch,
             "warmup": min(50, settings.steps // 4),
@@ -80,6 +84,13 @@ class Variant:
         }
         parts = {"loss": LossConfig(**self.loss), "augment": dict(self.augment)}
         return TrainConfig(**{**base, **parts, **self.run})
+
+    def _phases(self, settings: Settings) -> tuple[PhaseConfig, ...]:
+        if not self.strategy:
+            return ()
+        before, after = self.strategy.split("->")
+        half = settings.steps // 2
+        return (PhaseConfig(parts=before, steps=settings.steps - half), PhaseConfig(parts=after, steps=half))
 
 
 @dataclass(frozen=True)
@@ -110,6 +121,11 @@ VARIANTS = {
     "hard negatives": Variant(people="CH"),
     "pseudo labels": Variant(people="P"),
     "joint": Variant(people="AC"),
+    "A->C": Variant(people="AC", strategy="A->C"),
+    "AC->C": Variant(people="AC", strategy="AC->C"),
+    "ACH->CH": Variant(people="ACH", strategy="ACH->CH"),
+    "ACHU->CHU": Variant(people="APH", strategy="APH->PH"),
+    "C->C": Variant(strategy="C->C"),
 }
 
 METHODS = {
@@ -140,6 +156,11 @@ METHODS = {
     ),
     "pseudo": Method("pseudo labels where people have none", "CCM Table 4: +.3, of more pictures", on="pseudo labels"),
     "joint": Method("LSPET's 12 keypoints mixed in (AC)", "CCM 4.3", on="joint"),
+    "A->C": Method("A->C: LSPET, then COCO", "CCM Table 4: +1.3", on="A->C"),
+    "AC->C": Method("AC->C: both, then COCO", "CCM Table 4: +1.5", on="AC->C"),
+    "ACH->CH": Method("ACH->CH: with hard negatives", "CCM Table 4: +1.8", on="ACH->CH"),
+    "ACHU->CHU": Method("ACHU->CHU: with pseudo labels, too", "CCM Table 4: +2.1", on="ACHU->CHU"),
+    "C->C": Method("C->C: COCO in two phases, a control", "nobody", on="C->C"),
 }
 
 
@@ -181,8 +202,9 @@ class TrainingSets:
         return read_start(self.layout.root / self.layout.init)
 
     def crops(self, letters: str) -> Crops:
-        """Return the samples of several sets, one after the other."""
-        return joined([self._set(letter) for letter in letters])
+        """Return the samples of several sets, one after the other, each as a dataset of its own."""
+        parts = [self._set(letter) for letter in letters]
+        return joined([replace(p, datasets=torch.full_like(p.datasets, number)) for number, p in enumerate(parts)])
 
     @cache  # noqa: B019 - lives as long as the command
     def _set(self, letter: str) -> Crops:

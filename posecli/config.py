@@ -318,6 +318,7 @@ class DatasetConfig:
     hold_out: bool = False  # leave three of ten pictures (in name order: 0, 3, 6 of each ten) for measuring
     max_people: int = 0  # only so many first people of the annotations that make crops; 0 = all
     repeat: int = 1  # times an epoch
+    part: str = ""  # a letter that phases call it by, such as CCM's A, C, H and U; several may share one
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -325,8 +326,26 @@ class DatasetConfig:
         _check_positive("repeat", self.repeat)
         if self.only_mined and not self.mined:
             raise ConfigError(f"only_mined without mined leaves nothing of {self.images}")
+        if len(self.part) > 1 or (self.part and not self.part.isalpha()):
+            raise ConfigError(f"part must be a letter, got {self.part!r}")
         if self.max_people < 0:
             raise ConfigError(f"max_people must be 0 (all) or more, got {self.max_people}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhaseConfig:
+    """One leg of a run that trains on some of its data after the other."""
+
+    parts: str  # letters of the datasets, as in "ACH"
+    steps: int
+    learning_rate: float | None = None  # None: the run's
+    warmup: int | None = None  # steps; None: the run's
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        _check_positive("steps of a phase", self.steps)
+        if self.learning_rate is not None:
+            _check_positive("learning_rate of a phase", self.learning_rate)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -352,7 +371,8 @@ class TrainConfig:
     network_options: dict[str, Any] = field(default_factory=dict)  # arguments of the network other than the zoo's
     loss: LossConfig = field(default_factory=LossConfig)
     init: str = ""  # start weights, relative to `--data`: .safetensors of the same network, or a folded MobileNet-v2
-    steps: int = 1000
+    phases: tuple[PhaseConfig, ...] = ()  # one after the other, see training.phases; none: all at once
+    steps: int = 1000  # with phases the sum of theirs, and best left out
     batch: int = 32
     input_hw: tuple[int, int] | None = None  # of the training crops; a refiner is measured at it; None: the network's
     small_hw: tuple[int, int] | None = None  # of the first crops: cheaper, and enough to learn the coarse shape
@@ -385,6 +405,19 @@ class TrainConfig:
             raise ConfigError(f"optimizer must be adamw or muon, got {self.optimizer!r}")
         if not self.datasets:
             raise ConfigError("a training needs at least one [[datasets]]")
+        if self.phases:
+            self._check_phases()
+
+    def _check_phases(self) -> None:
+        total, known = sum(phase.steps for phase in self.phases), {dataset.part for dataset in self.datasets}
+        if self.steps != total:
+            raise ConfigError(f"steps is {self.steps}, but the phases take {total}; leave steps out")
+        if "" in known:
+            raise ConfigError("with [[phases]] every one of the [[datasets]] needs its part, a letter")
+        asked = set("".join(phase.parts for phase in self.phases))
+        if asked != known:
+            told = f"[[phases]] name {', '.join(sorted(asked)) or 'none'}, [[datasets]] are {', '.join(sorted(known))}"
+            raise ConfigError(f"{told}; each part must be in both")
 
 
 def load_train_config(path: Path) -> TrainConfig:
@@ -412,10 +445,13 @@ def train_config_from(table: dict[str, Any], where: str) -> TrainConfig:
     Raises:
         ConfigError: an unknown key, or a value that cannot work.
     """
-    parts = {
+    parts: dict[str, Any] = {
         "datasets": tuple(_build(DatasetConfig, entry, f"{where}: datasets") for entry in table.get("datasets", ())),
+        "phases": tuple(_build(PhaseConfig, entry, f"{where}: phases") for entry in table.get("phases", ())),
         "loss": _build(LossConfig, table.get("loss", {}), f"{where}: loss"),
     }
+    if parts["phases"] and "steps" not in table:
+        parts["steps"] = sum(phase.steps for phase in parts["phases"])
     sizes = {name: tuple(table[name]) for name in ("input_hw", "small_hw") if table.get(name) is not None}
     return _build(TrainConfig, {**table, **parts, **sizes}, where)
 

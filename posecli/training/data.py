@@ -226,12 +226,14 @@ def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tupl
         InputError: a file is missing or damaged.
     """
     samples: list[tuple[Tensor, ...]] = []
-    for config in datasets:
+    for number, config in enumerate(datasets):
+        found: list[tuple[Tensor, ...]] = []
         crops = _person_crops if config.annotations else _empty_crops
         if not config.only_mined:
-            samples += list(crops(root, config, crop_hw)) * config.repeat
+            found += list(crops(root, config, crop_hw)) * config.repeat
         if config.mined:
-            samples += list(_mined_crops(root, config, crop_hw))
+            found += list(_mined_crops(root, config, crop_hw))
+        samples += [(*sample, torch.tensor(number)) for sample in found]
     if not samples:
         raise InputError(f"{root}: no labelled people in {', '.join(config.images for config in datasets)}")
     canvases, *labels = zip(*samples, strict=True)
@@ -303,8 +305,9 @@ def load_pictures(root: Path, datasets: tuple[DatasetConfig, ...], *, size: int 
         InputError: a file is missing or damaged.
     """
     samples: list[dict[str, Tensor]] = []
-    for config in datasets:
-        samples += [_pad(sample, people) for sample in _pictures(root, config, size)] * config.repeat
+    for number, config in enumerate(datasets):
+        found = [{**_pad(sample, people), "datasets": torch.tensor(number)} for sample in _pictures(root, config, size)]
+        samples += found * config.repeat
     if not samples:
         raise InputError(f"{root}: no pictures in {', '.join(config.images for config in datasets)}")
     canvases = Canvases.of([sample["canvases"] for sample in samples])

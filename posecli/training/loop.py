@@ -26,6 +26,7 @@ from posecli.networks._mobilenet import MobileNetV2
 from posecli.networks._weights import save_weights
 from posecli.runtime import Workers, half_precision, place
 from posecli.training.optimizers import make_optimizers
+from posecli.training.phases import Phase, phases_of
 from posecli.training.start import begin
 from posecli.training.tasks import Task
 
@@ -88,8 +89,7 @@ class Trainer:
         self.workers, self.checkpoint = workers, folder / _CHECKPOINT
         if config.batch % workers.count:
             raise ConfigError(f"a batch of {config.batch} cannot be shared equally by {workers.count} processes")
-        if len(task) < config.batch:
-            raise InputError(f"{len(task)} samples are fewer than one batch of {config.batch}")
+        self.phases = phases_of(config, task.datasets)
         torch.manual_seed(config.seed)
         network = place(spec.build(), workers.device)
         if start:
@@ -99,18 +99,21 @@ class Trainer:
             trunk.freeze(config.frozen_blocks)
         ema = place(spec.build(), workers.device).requires_grad_(False).eval()
         ema.load_state_dict(network.state_dict())
-        self.run = Run(network, ema, make_optimizers(network, config))
+        self.run = Run(network, ema, make_optimizers(network, self.phases[0].config))
         self._parallel = workers.spread(network)
 
     def _batch(self, step: int, size: int | None = None) -> dict[str, Tensor]:
-        config = self.config
-        size = min(size or config.batch, len(self.task))
-        index = batch_index(step, samples=len(self.task), batch=size, seed=config.seed)
-        workers = self.workers
+        config, phase, workers = self.config, self._phase(step), self.workers
+        size = min(size or config.batch, len(phase.samples))
+        place = batch_index(step - phase.first, samples=len(phase.samples), batch=size, seed=config.seed)
         generator = torch.Generator().manual_seed(config.seed * _ORDER + step * _AUGMENT + workers.rank * _WORKER)
         small = config.small_hw is not None and step < config.small_until * config.steps
         hw = config.small_hw if small and config.small_hw else config.input_hw or self.spec.input_hw
-        return self.task.batch(workers.share(index), generator, hw)
+        return self.task.batch(workers.share(phase.samples[place]), generator, hw)
+
+    def _phase(self, step: int) -> Phase:
+        """Return the phase that a step belongs to."""
+        return [phase for phase in self.phases if phase.first <= step][-1]
 
     def resume(self) -> None:
         """Go on from the folder's checkpoint.
@@ -121,8 +124,9 @@ class Trainer:
         if not self.checkpoint.is_file():
             raise ConfigError(f"{self.checkpoint}: no checkpoint to resume; leave --resume out to start")
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        if state["config"] != _plain(self.config):
-            changed = [key for key, value in _plain(self.config).items() if state["config"].get(key) != value]
+        saved = _plain(train_config_from(state["config"], str(self.checkpoint)))  # what it lacks has its default
+        if saved != _plain(self.config):
+            changed = [key for key, value in _plain(self.config).items() if saved[key] != value]
             raise ConfigError(f"{self.checkpoint}: made with another configuration ({', '.join(changed)} differ)")
         run = self.run
         run.network.load_state_dict(state["network"])
@@ -191,7 +195,11 @@ class Trainer:
 
     def _step(self) -> dict[str, Tensor]:
         run, config = self.run, self.config
-        factor = learning_rate(run.step, config)
+        phase = self._phase(run.step)
+        if run.step == phase.first > 0:
+            run.network.load_state_dict(run.ema.state_dict())
+            run.optimizers = make_optimizers(run.network, phase.config)
+        factor = learning_rate(run.step - phase.first, phase.config)
         for group in chain.from_iterable(optimizer.param_groups for optimizer in run.optimizers):
             group["lr"] = group["rate"] * factor
         batch = self._batch(run.step)
@@ -208,13 +216,16 @@ class Trainer:
             optimizer.step()
         run.step += 1
         run.samples += len(batch["images"]) * self.workers.count
-        self._average()
+        self._average(run.step - phase.first)
         return {name: value.detach() for name, value in losses.items()}
 
     @torch.no_grad()
-    def _average(self) -> None:
-        """Move the averaged weights; early on they follow faster. Statistics of batch norms are averaged too."""
-        keep = min(self.config.ema, (1 + self.run.step) / (10 + self.run.step))
+    def _average(self, done: int) -> None:
+        """Move the averaged weights; they follow faster in the first steps of a phase, of which some are done.
+
+        Statistics of batch norms are averaged too.
+        """
+        keep = min(self.config.ema, (1 + done) / (10 + done))
         pairs = list(zip(self.run.ema.state_dict().values(), self.run.network.state_dict().values(), strict=True))
         floats = [(old, new) for old, new in pairs if old.is_floating_point()]
         torch._foreach_lerp_([old for old, _ in floats], [new for _, new in floats], 1 - keep)

@@ -23,7 +23,7 @@ from posecli.errors import ConfigError, InputError
 from posecli.training.compression import compress, decompress
 from posecli.training.samples import Canvases, Crops, Pictures, joined
 
-_FORMAT = 2
+_FORMAT = 3
 _CHUNK = 64  # canvases compressed together
 _QUALITIES = (75, 60, 45, 30, 20)  # tried from the best down until the limit is met
 _ENTRY = 512  # bytes that .npz spends on an array beside its numbers, and on chunk_ends
@@ -120,6 +120,8 @@ def read_pack(paths: Sequence[Path], *, device: torch.device) -> Pack:
     for path, pack in zip(paths, packs, strict=True):
         if pack.config.network != first.config.network or type(pack.samples) is not type(first.samples):
             raise ConfigError(f"{path}: a pack for {pack.config.network}, but the first is for {first.config.network}")
+        if first.config.phases and pack.config.datasets != first.config.datasets:
+            raise ConfigError(f"{path}: of other datasets than the first, so its samples belong to other phases")
     if len(packs) == 1:
         return first
     samples: Crops | Pictures = joined([pack.samples for pack in packs])

@@ -77,6 +77,7 @@ class Crops:
     present: Tensor  # (M, K) bool; False with weight 1: known not to be there
     near_points: Tensor  # (M, K, 2) canvas pixels, of the person whose box overlaps most
     near_labelled: Tensor  # (M, K) bool; nowhere True if no box overlaps
+    datasets: Tensor  # (M,) int64, of which of the run's datasets they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Pictures:
     points: Tensor  # (M, G, K, 2) canvas pixels
     weights: Tensor  # (M, G, K) float in [0, 1]
     complete: Tensor  # (M,) bool, everybody has a box
+    datasets: Tensor  # (M,) int64, of which of the run's datasets they are
 
 
 def on_device(samples: Samples, device: torch.device) -> Samples:

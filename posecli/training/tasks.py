@@ -38,8 +38,9 @@ Batch = dict[str, Tensor]
 class Task(Protocol):
     """One way to train: where batches come from and what they cost."""
 
-    def __len__(self) -> int:
-        """Count the samples of an epoch."""
+    @property
+    def datasets(self) -> Tensor:
+        """Say of which of the run's datasets each of the M samples is, (M,) int64."""
 
     def batch(self, index: Tensor, generator: torch.Generator, hw: tuple[int, int]) -> Batch:
         """Augment the samples `index` into one batch on the device, its `images` normalised."""
@@ -87,9 +88,10 @@ class RefinerTask:
         self.crops = on_device(crops, device)
         self.mirror = torch.tensor(MIRROR, device=device)
 
-    def __len__(self) -> int:
-        """Count the crops."""
-        return len(self.crops.boxes)
+    @property
+    def datasets(self) -> Tensor:
+        """See `Crops`."""
+        return self.crops.datasets
 
     def batch(self, index: Tensor, generator: torch.Generator, hw: tuple[int, int]) -> Batch:
         """Cut crops from canvases with random windows, then colour and keypoint masking."""
@@ -175,9 +177,10 @@ class ProposerTask:
         self.pictures = on_device(pictures, device)
         self.mirror = torch.tensor(MIRROR, device=device)
 
-    def __len__(self) -> int:
-        """Count the pictures."""
-        return len(self.pictures.canvases)
+    @property
+    def datasets(self) -> Tensor:
+        """See `Pictures`."""
+        return self.pictures.datasets
 
     def batch(self, index: Tensor, generator: torch.Generator, hw: tuple[int, int]) -> Batch:
         """Show a random square of each picture at a random zoom."""

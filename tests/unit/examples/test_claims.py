@@ -114,8 +114,9 @@ def test_labels_of_another_network_are_forgotten(claims):
     canvases = Canvases(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
     nowhere = torch.zeros(1, 17, dtype=torch.bool)
     crops = Crops(
-        canvases, torch.zeros(1, 4), torch.zeros(1, 17, 2), weights, weights > 0, torch.zeros(1, 17, 2), nowhere
-    )
+        canvases, torch.zeros(1, 4), torch.zeros(1, 17, 2), weights, weights > 0, torch.zeros(1, 17, 2), nowhere,
+        torch.zeros(1),
+    )  # fmt: skip
 
     own = claims.only_own_labels(crops)
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from posecli.config import DatasetConfig, TrainConfig, load_train_config
+from posecli.config import DatasetConfig, PhaseConfig, TrainConfig, load_train_config
 from posecli.errors import ConfigError, InputError, WeightsError
 from posecli.networks import get_spec, load_network
 from posecli.runtime import Workers
@@ -85,6 +85,74 @@ def test_resumed_run_equals_an_uninterrupted_one(network, optimizer, data, tmp_p
     facts = export_checkpoint(tmp_path / "parts", tmp_path / "last.safetensors")
     assert (facts["step"], facts["network"]) == ("4", network)
     load_network(network, weights=tmp_path / "last.safetensors")
+
+
+PARTS = (
+    DatasetConfig(images="people", annotations="people.json", part="C"),
+    DatasetConfig(images="empty", part="H"),
+)
+PHASES = (PhaseConfig(parts="CH", steps=3), PhaseConfig(parts="C", steps=2, learning_rate=1e-4, warmup=0))
+
+
+def test_each_phase_trains_on_its_parts_from_the_averaged_weights(data, tmp_path, monkeypatch):
+    trainer = trainer_of(config_of("prs-tiny", datasets=PARTS, phases=PHASES, steps=5), data, tmp_path)
+    shown = []
+    batch = trainer.task.batch
+    monkeypatch.setattr(trainer.task, "batch", lambda index, *rest: shown.append(index) or batch(index, *rest))
+    for _ in range(3):
+        trainer._step()
+    averaged = {name: weight.clone() for name, weight in trainer.run.ema.state_dict().items()}
+    optimizer = trainer.run.optimizers[0]
+    monkeypatch.setattr(trainer, "_average", lambda done: None)
+    trainer.task.losses = lambda network, batch: {"none": 0.0 * next(network.parameters()).sum()}
+    trainer._step()
+
+    assert {int(number) for number in torch.cat(shown[:3])} & {6, 7, 8, 9, 10, 11}  # of the pictures without people
+    assert all(number < 6 for number in shown[3].tolist())
+    assert trainer.run.optimizers[0] is not optimizer
+    assert max(group["lr"] for group in trainer.run.optimizers[0].param_groups) == pytest.approx(1e-4)
+    moved = trainer.run.network.state_dict()
+    assert not [name for name, weight in averaged.items() if not torch.allclose(moved[name], weight, atol=1e-4)]
+
+
+@pytest.mark.parametrize("cut", [3, 4])
+def test_a_run_of_phases_resumes_exactly_wherever_it_stops(cut, data, tmp_path):
+    config = config_of("prs-tiny", datasets=PARTS, phases=PHASES, steps=5)
+    whole, first, second = (trainer_of(config, data, tmp_path / name) for name in ("whole", "cut", "cut"))
+    whole.fit(evaluate=None, report=lambda _: None)
+    for _ in range(cut):
+        first._step()
+    first.save()
+    second.resume()
+    second.fit(evaluate=None, report=lambda _: None)
+
+    wanted = whole.run.network.state_dict()
+    assert not [name for name, found in second.run.network.state_dict().items() if not torch.equal(wanted[name], found)]
+
+
+def test_phases_that_cannot_work_are_refused(data, tmp_path):
+    for changes, said in (
+        ({"steps": 4}, "steps is 4, but the phases take 5"),
+        ({"datasets": (*PARTS, DatasetConfig(images="a"))}, "needs its part"),
+        ({"datasets": PARTS[:1]}, r"name C, H, \[\[datasets\]\] are C"),
+        ({"phases": PHASES[1:], "steps": 2}, r"name C, \[\[datasets\]\] are C, H"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            config_of("prs-tiny", **{"datasets": PARTS, "phases": PHASES, "steps": 5, **changes})
+    config = config_of("prs-tiny", datasets=PARTS, phases=PHASES, steps=5, batch=8)
+    with pytest.raises(InputError, match="6 samples of phase C are fewer than one batch of 8"):
+        trainer_of(config, data, tmp_path)
+
+
+def test_the_steps_of_a_run_of_phases_are_theirs(tmp_path):
+    path = tmp_path / "run.toml"
+    legs = "".join(f'[[phases]]\nparts = "{parts}"\nsteps = {steps}\n' for parts, steps in (("AC", 30), ("C", 10)))
+    parts = "".join(f'[[datasets]]\nimages = "{part}"\npart = "{part}"\n' for part in "AC")
+    path.write_text('network = "prs-tiny"\n' + legs + parts)
+
+    config = load_train_config(path)
+
+    assert (config.steps, [phase.parts for phase in config.phases]) == (40, ["AC", "C"])
 
 
 def test_minutes_stop_a_run_where_it_can_be_resumed(data, tmp_path):

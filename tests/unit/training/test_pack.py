@@ -31,6 +31,7 @@ def crops(count=3, size=48):
         torch.rand(people, 17) > 0.5,
         torch.rand(people, 17, 2) * size,
         torch.rand(people, 17) > 0.5,
+        torch.arange(people) % 2,
     )
 
 
@@ -41,7 +42,7 @@ def test_a_pack_gives_back_what_was_packed(tmp_path):
 
     assert pack.config == CONFIG
     assert isinstance(pack.samples, Crops)
-    for name in ("boxes", "points", "weights", "present"):
+    for name in ("boxes", "points", "weights", "present", "datasets"):
         assert torch.equal(getattr(pack.samples, name), getattr(samples, name))
     assert torch.allclose(pack.start["head.weight"], start["head.weight"], rtol=1e-3)  # stored as float16
     index = torch.arange(4)
@@ -61,6 +62,7 @@ def test_packs_of_pictures_are_pictures(tmp_path):
         torch.rand(1, 5, 17, 2),
         torch.rand(1, 5, 17),
         torch.ones(1) > 0,
+        torch.zeros(1, dtype=torch.int64),
     )
     write_pack(tmp_path / "a.npz", CONFIG, samples, {})
     pack = read_pack([tmp_path / "a.npz"], device=CPU)
@@ -85,7 +87,9 @@ def noise(count=8):
     canvases = Canvases.of([torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(count)])
     nothing = torch.zeros(count, 17)
     places = torch.zeros(count, 17, 2)
-    return Crops(canvases, torch.zeros(count, 4), places, nothing, nothing > 0, places, nothing > 0)
+    return Crops(
+        canvases, torch.zeros(count, 4), places, nothing, nothing > 0, places, nothing > 0, nothing[:, 0].long()
+    )
 
 
 def test_a_limit_lowers_the_quality_until_the_file_fits(tmp_path):

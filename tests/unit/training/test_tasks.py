@@ -33,7 +33,9 @@ def task_of(spec):
     points = 30 + 36 * torch.rand(3, 17, 2, generator=generator)
     near = torch.tensor((False, False, True))[:, None].expand(3, 17)
     labelled = torch.ones(3, 17)
-    crops = Crops(canvases, boxes, points, labelled, labelled > 0, points.flip(0), near)
+    crops = Crops(
+        canvases, boxes, points, labelled, labelled > 0, points.flip(0), near, torch.zeros(3, dtype=torch.int64)
+    )
     return RefinerTask(CONFIG, spec, crops, STILL, torch.device("cpu"))
 
 
