@@ -35,7 +35,15 @@ import torch
 from torch import Tensor, nn
 
 from posecli.cli._progress import progress_bar
-from posecli.config import DatasetConfig, LossConfig, PhaseConfig, PipelineConfig, RefineConfig, TrainConfig
+from posecli.config import (
+    DatasetConfig,
+    LossConfig,
+    PhaseConfig,
+    PipelineConfig,
+    RefineConfig,
+    TeacherConfig,
+    TrainConfig,
+)
 from posecli.engines.dev import only_first
 from posecli.engines.evaluate import evaluate_pipeline, evaluate_true_boxes
 from posecli.errors import ConfigError
@@ -47,6 +55,7 @@ from posecli.pipeline import Pipeline, load_pipeline
 from posecli.runtime import Workers
 from posecli.stages.refine import Refiner
 from posecli.training.data import load_crops, picture_paths
+from posecli.training.distill import load_teacher
 from posecli.training.loop import Trainer
 from posecli.training.samples import Crops, joined
 from posecli.training.start import read_start
@@ -65,6 +74,7 @@ class Variant:
     loss: Mapping[str, Any] = field(default_factory=dict)  # fields of LossConfig
     augment: Mapping[str, float] = field(default_factory=dict)  # fields of CropAugment
     run: Mapping[str, Any] = field(default_factory=dict)  # fields of TrainConfig
+    taught: bool = False  # by the heatmaps of --teacher, too
     strategy: str = ""  # such as "AC->C": phases of equal lengths, which together take a run's steps
 
     def config(self, settings: Settings, seed: int) -> TrainConfig:
@@ -73,6 +83,7 @@ class Variant:
             "network": "prs-tiny",
             "datasets": tuple(DatasetConfig(images=letter, part=letter) for letter in self.people),
             "phases": self._phases(settings),
+            "teacher": TeacherConfig(network=settings.teacher) if self.taught else None,
             "steps": settings.steps,
             "batch": settings.batch,
             "warmup": min(50, settings.steps // 4),
@@ -120,6 +131,7 @@ VARIANTS = {
     "AdamW": Variant(run={"optimizer": "adamw"}),
     "hard negatives": Variant(people="CH"),
     "pseudo labels": Variant(people="P"),
+    "heatmaps taught": Variant(taught=True),
     "joint": Variant(people="AC"),
     "A->C": Variant(people="AC", strategy="A->C"),
     "AC->C": Variant(people="AC", strategy="AC->C"),
@@ -155,6 +167,7 @@ METHODS = {
         measure="somebody",
     ),
     "pseudo": Method("pseudo labels where people have none", "CCM Table 4: +.3, of more pictures", on="pseudo labels"),
+    "distill": Method("heatmap distillation", "CCM 4.2 (there: pseudo labels)", on="heatmaps taught"),
     "joint": Method("LSPET's 12 keypoints mixed in (AC)", "CCM 4.3", on="joint"),
     "A->C": Method("A->C: LSPET, then COCO", "CCM Table 4: +1.3", on="A->C"),
     "AC->C": Method("AC->C: both, then COCO", "CCM Table 4: +1.5", on="AC->C"),
@@ -172,6 +185,7 @@ class Settings:
     batch: int
     people: int  # of each data set; 0 = all
     dev_people: int  # 0 = all
+    teacher: str = RefineConfig.refiner  # whose heatmaps are distilled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,7 +293,8 @@ def train(variant: Variant, settings: Settings, seed: int, sets: TrainingSets) -
     """Train one variant; return the averaged network and its spec."""
     config = variant.config(settings, seed)
     spec = run_spec(config)
-    task = make_task(config, spec, sets.crops(variant.people), CPU)
+    teacher = load_teacher(config, sets.layout.root, CPU)
+    task = make_task(config, spec, sets.crops(variant.people), CPU, teacher=teacher)
     start = sets.start if config.init else {}
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, spec, task, start=start, folder=Path(folder), workers=Workers(CPU))
@@ -438,6 +453,7 @@ def _path(name: str, default: str, what: str) -> Callable[[Any], Any]:
 @_path("--init", "mobilenet_v2_imagenet_folded.pth", "Folded MobileNet-v2 of ImageNet")
 @_path("--dev-gt", "coco/person_keypoints_dev.json", "COCO annotations to measure on")
 @_path("--dev-images", "coco/dev", "Their pictures")
+@click.option("--teacher", default=RefineConfig.refiner, show_default=True, help="For `distill`; or onnx:FILE.")
 @click.option("--only", multiple=True, metavar="METHOD", help=f"Only this one; several times: {', '.join(METHODS)}.")
 @click.option("--steps", type=click.IntRange(1), default=400, show_default=True, help="Of each run.")
 @click.option("--batch", type=click.IntRange(1), default=32, show_default=True, help="Crops a step.")
@@ -448,7 +464,7 @@ def _path(name: str, default: str, what: str) -> Callable[[Any], Any]:
 def main(data: Path, out: Path, only: tuple[str, ...], seeds: int, **given: Any) -> None:
     """Write the table of what each training method is worth; the runs go to OUT's name with .jsonl."""
     methods = chosen_methods(only)
-    settings = Settings(**{name: given[name] for name in ("steps", "batch", "people", "dev_people")})
+    settings = Settings(**{name: given[name] for name in ("steps", "batch", "people", "dev_people", "teacher")})
     layout = Layout(
         root=data,
         coco=DatasetConfig(

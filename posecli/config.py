@@ -363,6 +363,22 @@ class LossConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """A trained refiner whose heatmaps are targets beside the labels."""
+
+    network: str  # a refiner of the zoo, or onnx:FILE, relative to `--data`
+    weights: str = ""  # relative to `--data`; empty: those that come with posecli
+    weight: float = 1.0  # of its loss, the labels' weighing 1
+    min_score: float = 0.3  # keypoints where its heatmap's peak is lower are left out
+    input_hw: tuple[int, int] | None = None  # of the crops that it sees; None: the network's
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        _check_positive("weight of the teacher", self.weight)
+        _check_fraction("min_score of the teacher", self.min_score)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """One training run; read from TOML by `load_train_config`."""
 
@@ -370,6 +386,7 @@ class TrainConfig:
     datasets: tuple[DatasetConfig, ...]
     network_options: dict[str, Any] = field(default_factory=dict)  # arguments of the network other than the zoo's
     loss: LossConfig = field(default_factory=LossConfig)
+    teacher: TeacherConfig | None = None
     init: str = ""  # start weights, relative to `--data`: .safetensors of the same network, or a folded MobileNet-v2
     phases: tuple[PhaseConfig, ...] = ()  # one after the other, see training.phases; none: all at once
     steps: int = 1000  # with phases the sum of theirs, and best left out
@@ -450,10 +467,16 @@ def train_config_from(table: dict[str, Any], where: str) -> TrainConfig:
         "phases": tuple(_build(PhaseConfig, entry, f"{where}: phases") for entry in table.get("phases", ())),
         "loss": _build(LossConfig, table.get("loss", {}), f"{where}: loss"),
     }
+    if (teacher := table.get("teacher")) is not None:
+        parts["teacher"] = _build(TeacherConfig, {**teacher, **_sizes(teacher)}, f"{where}: teacher")
     if parts["phases"] and "steps" not in table:
         parts["steps"] = sum(phase.steps for phase in parts["phases"])
-    sizes = {name: tuple(table[name]) for name in ("input_hw", "small_hw") if table.get(name) is not None}
-    return _build(TrainConfig, {**table, **parts, **sizes}, where)
+    return _build(TrainConfig, {**table, **parts, **_sizes(table)}, where)
+
+
+def _sizes(table: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the table's sizes as tuples; files know lists only."""
+    return {name: tuple(table[name]) for name in ("input_hw", "small_hw") if table.get(name) is not None}
 
 
 _Config = TypeVar("_Config")

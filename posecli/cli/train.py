@@ -90,6 +90,7 @@ def run(
     import torch
 
     from posecli.runtime import join_workers, resolve_device
+    from posecli.training.distill import load_teacher
     from posecli.training.loop import Trainer
     from posecli.training.tasks import make_task, run_spec
 
@@ -102,7 +103,8 @@ def run(
         raise ConfigError(f"{folder}: holds a run already; go on with --resume or choose another -o")
     with join_workers(resolve_device(device)) as workers:
         samples, start = _training_set(options, spec, data, packs, workers.device)
-        task = make_task(options, spec, samples, workers.device)
+        teacher = load_teacher(options, data, workers.device)
+        task = make_task(options, spec, samples, workers.device, teacher=teacher)
         trainer = Trainer(options, spec, task, start=start, folder=folder, workers=workers)
         if resume:
             trainer.resume()

@@ -86,6 +86,20 @@ def heatmap_loss(
     return loss
 
 
+def teacher_loss(heatmaps: Tensor, taught: Tensor, sure: Tensor) -> Tensor:
+    """Compare heatmaps with a teacher's where it is sure.
+
+    Args:
+        heatmaps: (N, K, h, w) predicted, float32.
+        taught: (N, K, h, w) the teacher's, in [0, 1].
+        sure: (N, K) bool.
+
+    Returns:
+        A scalar, the mean over what is sure. Source: see `distill`.
+    """
+    return (keypoint_errors(heatmaps, taught) * sure).sum() / sure.sum().clamp(min=1)
+
+
 def place_loss(logits: Tensor, cells: Tensor, weights: Tensor) -> Tensor:
     """Compare a softmax over the cells with true places: its cross-entropy, and the distance of its mean.
 

@@ -28,8 +28,9 @@ from posecli.training.augment import (
     uniform,
 )
 from posecli.training.detection import People, two_stage_loss
+from posecli.training.distill import Teacher
 from posecli.training.disturb import TruePoses, disturb
-from posecli.training.losses import detection_loss, heatmap_loss, map_loss, place_loss
+from posecli.training.losses import detection_loss, heatmap_loss, map_loss, place_loss, teacher_loss
 from posecli.training.samples import Crops, Pictures, on_device
 
 Batch = dict[str, Tensor]
@@ -61,19 +62,31 @@ def run_spec(config: TrainConfig) -> ModelSpec:
     return spec.with_options(config.network_options, input_hw=config.input_hw if spec.kind == "refiner" else None)
 
 
-def make_task(config: TrainConfig, spec: ModelSpec, samples: Crops | Pictures, device: torch.device) -> Task:
-    """Bring samples and a network together.
+def make_task(
+    config: TrainConfig,
+    spec: ModelSpec,
+    samples: Crops | Pictures,
+    device: torch.device,
+    *,
+    teacher: Teacher | None = None,
+) -> Task:
+    """Bring samples and a network together, and the teacher that the configuration asks for.
 
     Raises:
-        ConfigError: an augmentation that does not exist, or samples for another kind of network.
+        ConfigError: an augmentation that does not exist, samples for another kind of network, or a teacher that is not
+            there or of no use.
     """
+    if config.teacher and (spec.kind != "refiner" or spec.codec.activation != "none"):
+        raise ConfigError(f"{spec.name} gives no heatmaps that a [teacher] could teach")
+    if config.teacher and teacher is None:
+        raise ConfigError("the configuration has a [teacher], which a pack does not bring: posecli train loads it")
     known = {item.name for item in fields(CropAugment)}
     if unknown := config.augment.keys() - known:
         raise ConfigError(f"unknown augmentation {min(unknown)!r}; choose from {', '.join(sorted(known))}")
     if isinstance(samples, Crops) != (spec.kind == "refiner"):
         raise ConfigError(f"{spec.name} is a {spec.kind}: it does not train on {type(samples).__name__.lower()}")
     if isinstance(samples, Crops):
-        return RefinerTask(config, spec, samples, CropAugment(**config.augment), device)
+        return RefinerTask(config, spec, samples, CropAugment(**config.augment), device, teacher=teacher)
     augment = replace(CropAugment(scale=0.0, mask=0.0), **config.augment)
     return ProposerTask(config, spec, samples, augment, device)
 
@@ -82,9 +95,17 @@ class RefinerTask:
     """Crops of people, heatmaps at every scale."""
 
     def __init__(
-        self, config: TrainConfig, spec: ModelSpec, crops: Crops, augment: CropAugment, device: torch.device
+        self,
+        config: TrainConfig,
+        spec: ModelSpec,
+        crops: Crops,
+        augment: CropAugment,
+        device: torch.device,
+        *,
+        teacher: Teacher | None = None,
     ) -> None:
         self.loss, self.spec, self.augment, self.device = config.loss, spec, augment, device
+        self.teacher = teacher
         self.crops = on_device(crops, device)
         self.mirror = torch.tensor(MIRROR, device=device)
 
@@ -120,6 +141,8 @@ class RefinerTask:
         if self.spec.takes_prior:
             people = TruePoses(points, present, near, near_labelled, area(crops.boxes[index]) * _scale(to_crop))
             batch["prior"] = disturb(people, generator)
+        if self.teacher:
+            batch["taught"] = self.teacher.heatmaps(images, self.spec.codec)
         return batch
 
     def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -151,7 +174,17 @@ class RefinerTask:
                 top=self.loss.hardest if last else 0,
             )
             total[f"stage{number}"] = loss if last else self.loss.coarse_scale * loss
+        if self.teacher:
+            total["teacher"] = self.teacher.config.weight * self._teacher_loss(stages[-1], batch)
         return total
+
+    def _teacher_loss(self, answer: Tensor, batch: Batch) -> Tensor:
+        """Compare the answer with the teacher's, except where nobody is known to be."""
+        taught = batch["taught"]
+        nobody = (batch["weights"] > 0) & ~batch["present"]
+        least = self.teacher.config.min_score if self.teacher else 0.0
+        sure = (taught.amax(dim=(-2, -1)) >= least) & ~nobody
+        return teacher_loss(answer.float() / self.spec.codec.peak, taught, sure)
 
     def _codec_at(self, stride: int, number: int) -> HeatmapCodec:
         """Give the convention of output `number`, coarse to fine: -1 is the last.

@@ -98,6 +98,20 @@ def test_a_run_is_not_overwritten_and_resumes(data):
     assert resumed.exit_code == 0, resumed.output
 
 
+def test_a_teacher_is_found_below_the_data(data):
+    assert run(data).exit_code == 0
+    (data / "run" / "last.safetensors").rename(data / "teacher.safetensors")
+    taught = '[teacher]\nnetwork = "prs-tiny"\nweights = "teacher.safetensors"\nmin_score = 0.0\n[[datasets]]'
+    (data / "run.toml").write_text(CONFIG.replace("[[datasets]]", taught))
+
+    outcome = run(data, "-o", str(data / "taught"))
+
+    assert outcome.exit_code == 0, outcome.output
+    assert "  teacher " in outcome.stderr
+    (data / "teacher.safetensors").unlink()
+    assert run(data, "-o", str(data / "again")).exit_code == 5
+
+
 def test_what_cannot_be_used_is_one_line(data):
     lonely = run(data, "--dev-gt", str(data / "people.json"))
     (data / "photos" / "1.png").write_text("no picture")
