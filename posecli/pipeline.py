@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from posecli.backends.onnx import PREFIX as ONNX
 from posecli.backends.onnx import load_onnx, onnx_path
@@ -20,13 +21,14 @@ from posecli.media.files import sha256
 from posecli.networks import ModelSpec, get_spec, load_network, random_network
 from posecli.networks._weights import find_weights
 from posecli.records import Annotated, Candidates, Frame, Poses, Proposals
-from posecli.runtime import resolve_device
+from posecli.runtime import Uploader, has_own_memory, resolve_device
 from posecli.stages.batches import no_memory_left
 from posecli.stages.coarse_filter import filter_proposals, suppress_boxes
-from posecli.stages.detect import Detector, JudgedBoxes, ProposalSource, Proposer
+from posecli.stages.detect import Detector, JudgedBoxes, Pending, ProposalSource, Proposer, pictures
 from posecli.stages.merge import merge
-from posecli.stages.refine import Refiner
+from posecli.stages.refine import Found, Refiner
 
+_LEAST_PEAK = 1e-3  # no coarse keypoint scores less, whatever the configuration says
 RANDOM_WEIGHTS = "random"  # recorded where a network's SHA-256 would be
 
 
@@ -40,6 +42,11 @@ class Pipeline:
     weights: dict[str, str] = field(default_factory=dict)  # each network's SHA-256, or `RANDOM_WEIGHTS`, by name
     boxes: BoxFile | None = None  # where the user brought the boxes
     networks: dict[str, nn.Module] = field(default_factory=dict)  # all that the stages run, by name
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.refiner.device
 
     def provenance(self) -> dict[str, Any]:
         """Return what decides which poses come out, as every output records it."""
@@ -71,14 +78,17 @@ class Pipeline:
     def run(self, frames: Iterable[Frame]) -> Iterator[Annotated]:
         """Yield each frame with its people, in the order the frames came; nothing is kept of a yielded frame.
 
+        A device of its own has the next batches in hand while the CPU filters and merges what it found before.
+
         Raises:
             DeviceError: the device's memory does not even do for one frame or crop.
         """
-        source = iter(frames)
-        while batch := list(islice(source, self.config.batch_frames)):
-            with no_memory_left(self.refiner.device):
-                done = list(self._annotate(batch))
-            yield from done
+        ahead = 1 if has_own_memory(self.device) else 0
+        upload = Uploader(self.device)
+        proposed = (self._propose(batch, upload) for batch in _batches(frames, self.config.batch_frames))
+        refined = (self._refine(batch) for batch in _later(proposed, ahead))
+        for batch in _later(refined, ahead):
+            yield from self._conclude(batch)
 
     def select(self, proposals: Proposals, image_wh: tuple[int, int]) -> Candidates:
         """Decide which proposals the refiner looks at."""
@@ -87,28 +97,76 @@ class Pipeline:
             return suppress_boxes(proposals, config)
         return filter_proposals(proposals, config, image_wh=image_wh)
 
-    def _annotate(self, frames: list[Frame]) -> Iterator[Annotated]:
-        seen = [(frame, frame.image) for frame in frames if frame.image is not None]
-        images = [image for _, image in seen]
-        proposed = self.proposer([frame for frame, _ in seen])
-        chosen = [
-            self.select(proposals, (frame.width, frame.height))
-            for (frame, _), proposals in zip(seen, proposed, strict=True)
+    def _propose(self, frames: list[Frame], upload: Uploader) -> _Batch:
+        """Give the device the frames."""
+        seen = [frame for frame in frames if frame.image is not None]
+        with no_memory_left(self.device):
+            images = upload(pictures(seen))
+            there = [replace(frame, image=image) for frame, image in zip(seen, images, strict=True)]
+            return _Batch(frames, seen, images, self.proposer.start(there))
+
+    def _refine(self, batch: _Batch) -> _Batch:
+        """Filter what was proposed, and give the device what is left."""
+        proposals = batch.proposing()
+        people = [
+            self.select(proposed, (frame.width, frame.height))
+            for frame, proposed in zip(batch.seen, proposals, strict=True)
         ]
-        refined = self.refiner(images, [people.boxes for people in chosen], batch=self.config.batch_crops)
+        boxes = [candidates.boxes for candidates in people]
+        with no_memory_left(self.device):
+            refining = self.refiner.start(batch.images, boxes, batch=self.config.batch_crops)
+        done = replace(batch, images=[], proposing=list)  # the device's memory is wanted for the next batches
+        return replace(done, proposals=proposals, people=people, refining=refining)
+
+    def _conclude(self, batch: _Batch) -> Iterator[Annotated]:
         done = {
             frame.index: Annotated(
                 frame=frame,
-                poses=merge(people, points.cpu(), scores.cpu(), self.config.merge),
+                poses=merge(people, points, scores, self.config.merge),
                 refiner_runs=len(people),
                 rejections=people.rejections,
-                proposal_boxes=proposals.boxes.cpu(),
-                proposal_scores=proposals.box_scores.cpu(),
+                proposal_boxes=proposals.boxes,
+                proposal_scores=proposals.box_scores,
             )
-            for (frame, _), proposals, people, (points, scores) in zip(seen, proposed, chosen, refined, strict=True)
+            for frame, proposals, people, (points, scores) in zip(
+                batch.seen, batch.proposals, batch.people, batch.refining(), strict=True
+            )
         }
-        for frame in frames:
+        for frame in batch.frames:
             yield done.get(frame.index) or Annotated(frame=frame, poses=Poses.empty(), refiner_runs=0)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Frames on their way through the stages."""
+
+    frames: list[Frame]
+    seen: list[Frame]  # those with pictures
+    images: list[Tensor]  # of those, on the device
+    proposing: Pending
+    proposals: list[Proposals] = field(default_factory=list)
+    people: list[Candidates] = field(default_factory=list)
+    refining: Callable[[], list[Found]] = list
+
+
+def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    source = iter(frames)
+    while batch := list(islice(source, size)):
+        yield batch
+
+
+def _later(batches: Iterator[_Batch], ahead: int) -> Iterator[_Batch]:
+    """Yield batches when so many others have come behind them; what goes wrong with these comes after them."""
+    waiting: deque[_Batch] = deque()
+    try:
+        for batch in batches:
+            waiting.append(batch)
+            if len(waiting) > ahead:
+                yield waiting.popleft()
+    except Exception:
+        yield from waiting
+        raise
+    yield from waiting
 
 
 def random_warning(weights: dict[str, str]) -> str:
@@ -217,15 +275,18 @@ def _refiner(config: RefineConfig, load: _Loader) -> Refiner:
 
 
 def _proposals(config: PipelineConfig, boxes: BoxFile | None, load: _Loader) -> ProposalSource:
-    """Load what gives the boxes, and beside it, if the filter is on, what gives the coarse heatmaps."""
+    """Load what gives the boxes, and beside it, if the filter is on, what gives the coarse keypoints."""
     detect = config.detect
     foreign = detect.detector.startswith(ONNX)
     if boxes is None and not foreign and get_spec(detect.detector).kind != "detector":
-        network, spec = load(detect.detector, kind="proposer")
-        return Proposer(network, spec, detect, load.device)
+        return _proposer(detect.detector, config, load)
     source = boxes or Detector(load(detect.detector, kind="detector")[0], load.device)
-    proposer = None
-    if config.filtering.filter:
-        network, spec = load(detect.proposer, kind="proposer")
-        proposer = Proposer(network, spec, detect, load.device)
-    return JudgedBoxes(source, proposer, detect, load.device)
+    proposer = _proposer(detect.proposer, config, load) if config.filtering.filter else None
+    return JudgedBoxes(source, proposer, detect)
+
+
+def _proposer(name: str, config: PipelineConfig, load: _Loader) -> Proposer:
+    network, spec = load(name, kind="proposer")
+    filtering = config.filtering
+    least = max(filtering.min_coarse_score, _LEAST_PEAK) if filtering.filter else None
+    return Proposer(network, spec, config.detect, load.device, min_peak_score=least)

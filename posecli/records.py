@@ -27,21 +27,28 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class CoarseMaps:
-    """What the proposal network's bottom-up branch says of one frame."""
+class CoarsePeaks:
+    """What the proposal network's bottom-up branch shows of one frame: keypoints that nobody has yet, and limbs."""
 
-    heatmaps: Tensor  # (K, h, w) float32
-    pafs: Tensor  # (2 L, h, w) float32, x and y of limb 0, x and y of limb 1, ...
-    map_scale: float  # image pixels per heatmap pixel; heatmap (x, y) lies at image ((x, y) + .5) * map_scale - .5
+    peaks: Tensor  # (K, P, 2) float32, x y, heatmap cells; see `geometry.paf.find_peaks`
+    scores: Tensor  # (K, P) float32 in [0, 1]; 0 is no peak
+    limbs: Tensor  # (L, P, P) float32, how well the fields agree with each; 0 is no limb; see `geometry.paf.find_limbs`
+    map_scale: float  # image pixels per heatmap cell; cell (x, y) lies at image ((x, y) + .5) * map_scale - .5
+
+    @staticmethod
+    def none(num_keypoints: int = 17, num_limbs: int = 19) -> CoarsePeaks:
+        """Nothing."""
+        empty = torch.zeros(num_keypoints, 0)
+        return CoarsePeaks(empty[..., None].expand(-1, -1, 2), empty, torch.zeros(num_limbs, 0, 0), 1.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """Where people may be in one frame: boxes before the filter, and what it looks at to judge them."""
+    """Where people may be in one frame: boxes before the filter, and what it looks at to judge them; on the CPU."""
 
     boxes: Tensor  # (P, 4) float32, xyxy, image pixels, best score first
     box_scores: Tensor  # (P,) float32 in [0, 1]
-    maps: CoarseMaps | None = None  # None where no coarse heatmaps were asked for: the filter is off
+    coarse: CoarsePeaks | None = None  # None where no coarse poses were asked for: the filter is off
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
@@ -195,6 +196,100 @@ def free_memory(device: torch.device) -> None:
     """Give back what the allocator of a device keeps for later, so that it lies in one piece again."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def has_own_memory(device: torch.device) -> bool:
+    """Say whether what lies on a device has to be copied to be seen here."""
+    return device.type != "cpu"
+
+
+def read_back(tensors: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
+    """Bring float tensors from their device to the CPU: all in one copy, which does not hold up the device.
+
+    Args:
+        tensors: float32, all on one device.
+
+    Returns:
+        What waits for the copy and returns the tensors; on a CPU they are themselves.
+    """
+    if not tensors or not has_own_memory(tensors[0].device):
+        return lambda: list(tensors)
+    shapes, sizes = [tensor.shape for tensor in tensors], [tensor.numel() for tensor in tensors]
+    arrived = _copy_back(torch.cat([tensor.flatten() for tensor in tensors]))
+    return lambda: [part.view(shape) for part, shape in zip(arrived().split(sizes), shapes, strict=True)]
+
+
+def _copy_back(tensor: Tensor) -> Callable[[], Tensor]:
+    if tensor.device.type != "cuda":
+        return tensor.cpu
+    here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)  # torch keeps such memory and uses it again
+    here.copy_(tensor, non_blocking=True)
+    copied = torch.cuda.Event(blocking=True)
+    copied.record(torch.cuda.current_stream(tensor.device))
+
+    def wait() -> Tensor:
+        copied.synchronize()
+        return here
+
+    return wait
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a small tensor from the CPU to a device without waiting for either."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
+
+
+class Uploader:
+    """Brings pictures to a device, while that computes: on a stream of its own, from buffers that are used again.
+
+    Args:
+        device: where to.
+        buffers: batches of pictures that may be on their way at once.
+    """
+
+    def __init__(self, device: torch.device, *, buffers: int = 2) -> None:
+        self._device = device
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._buffers = deque(_Buffer() for _ in range(buffers)) if self._stream is not None else deque()
+
+    def __call__(self, images: Sequence[Tensor]) -> list[Tensor]:
+        """Return uint8 pictures of any shapes on the device; those on a CPU are themselves."""
+        if self._stream is None:
+            return [image.to(self._device) for image in images]
+        if not images:
+            return []
+        buffer = self._buffers[0]
+        self._buffers.rotate(-1)
+        packed = buffer.fill(images)
+        with torch.cuda.stream(self._stream):
+            there = packed.to(self._device, non_blocking=True)
+            buffer.sent.record(self._stream)
+        current = torch.cuda.current_stream(self._device)
+        current.wait_event(buffer.sent)
+        there.record_stream(current)  # its memory belongs to the other stream, which must not use it again too early
+        sizes = [image.numel() for image in images]
+        return [part.view(image.shape) for part, image in zip(there.split(sizes), images, strict=True)]
+
+
+class _Buffer:
+    """Memory that a device reads by itself; it may be written to again when that is done."""
+
+    def __init__(self) -> None:
+        self.sent = torch.cuda.Event(blocking=True)
+        self._memory = torch.empty(0, dtype=torch.uint8)
+
+    def fill(self, images: Sequence[Tensor]) -> Tensor:
+        """Return the pictures one after the other, (bytes,) uint8, once the former ones are gone."""
+        self.sent.synchronize()
+        size = sum(image.numel() for image in images)
+        if len(self._memory) < size:
+            self._memory = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        packed = self._memory[:size]
+        for part, image in zip(packed.split([image.numel() for image in images]), images, strict=True):
+            part.view(image.shape).copy_(image)
+        return packed
 
 
 def number_formats(device: torch.device) -> tuple[torch.dtype, ...]:

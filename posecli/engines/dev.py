@@ -16,7 +16,7 @@ from posecli.geometry.boxes import xywh_to_xyxy
 from posecli.networks import ModelSpec, fuse_batch_norm
 from posecli.skeleton import NUM_KEYPOINTS
 from posecli.stages.detect import Proposer
-from posecli.stages.refine import People, Refiner
+from posecli.stages.refine import Refiner
 from posecli.training.data import first_people, nearest_overlapping
 from posecli.training.disturb import TruePoses, disturb
 
@@ -72,7 +72,7 @@ def fixing_ap(truth: GroundTruth, folder: Path, refiner: Refiner) -> tuple[float
         boxes = xywh_to_xyxy(torch.tensor([annotation["bbox"] for annotation in people], dtype=torch.float32))
         poses = true_poses(people, boxes)
         points = disturb(poses, generator)
-        group = People([frame.image.to(refiner.device)], [0] * len(people), boxes.to(refiner.device))
+        group = refiner.gather([frame.image], [boxes])(slice(None))
         fixed = refiner.fix(points.to(refiner.device), poses.labelled.to(refiner.device), group).cpu()
         for results, found in ((before, points), (after, fixed)):
             results += [result(image_id, person, torch.ones(NUM_KEYPOINTS), 1.0) for person in found]

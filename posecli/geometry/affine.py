@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import grid_sample
 
+from posecli.geometry.constants import constant
+
 
 def crop_matrices(boxes: Tensor, *, crop_hw: tuple[int, int], rotation: Tensor | None = None) -> Tensor:
     """Return the matrices that take crop pixels to image pixels.
@@ -27,7 +29,7 @@ def crop_matrices(boxes: Tensor, *, crop_hw: tuple[int, int], rotation: Tensor |
     height, width = crop_hw
     centre = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5  # edges to pixel centres
     size_wh = boxes[:, 2:] - boxes[:, :2]
-    scale = size_wh / size_wh.new_tensor((width, height))  # (N, 2) image pixels per crop pixel
+    scale = size_wh / constant((width, height), like=size_wh)  # (N, 2) image pixels per crop pixel
     angle = torch.zeros_like(scale[:, 0]) if rotation is None else rotation
     cos, sin = angle.cos(), angle.sin()
     linear = torch.stack(
@@ -37,14 +39,16 @@ def crop_matrices(boxes: Tensor, *, crop_hw: tuple[int, int], rotation: Tensor |
         ),
         dim=1,
     )  # (N, 2, 2)
-    crop_centre = boxes.new_tensor(((width - 1) / 2, (height - 1) / 2))
+    crop_centre = constant(((width - 1) / 2, (height - 1) / 2), like=boxes)
     offset = centre - linear @ crop_centre
     return torch.cat((linear, offset[..., None]), dim=-1)
 
 
 def invert(matrices: Tensor) -> Tensor:
     """Return the (N, 2, 3) inverses of (N, 2, 3) affine matrices."""
-    linear = torch.linalg.inv(matrices[..., :2])
+    (a, b), (c, d) = (row.unbind(-1) for row in matrices[..., :2].unbind(-2))
+    adjugate = torch.stack((torch.stack((d, -b), dim=-1), torch.stack((-c, a), dim=-1)), dim=-2)
+    linear = adjugate / (a * d - b * c)[..., None, None]  # torch.linalg.inv looks at its result, which waits for a GPU
     return torch.cat((linear, -linear @ matrices[..., 2:]), dim=-1)
 
 
@@ -75,9 +79,9 @@ def warp(images: Tensor, matrices: Tensor, *, crop_hw: tuple[int, int]) -> Tenso
     y = torch.arange(crop_hw[0], device=images.device, dtype=matrices.dtype)
     x = torch.arange(crop_hw[1], device=images.device, dtype=matrices.dtype)
     # grid_sample wants [-1, 1] from edge to edge: pixel centre p lies at (2 p + 1) / size - 1
-    scale = matrices.new_tensor((2 / width, 2 / height))
-    column, row, offset = (matrices[..., index] * scale for index in range(3))  # each (N, 2)
-    shift = matrices.new_tensor((1 / width - 1, 1 / height - 1))
+    across, down = matrices[:, 0] * (2 / width), matrices[:, 1] * (2 / height)  # (N, 3)
+    column, row, offset = torch.stack((across, down), dim=-1).unbind(1)  # (N, 2)
+    shift = torch.stack((offset[:, 0] + (1 / width - 1), offset[:, 1] + (1 / height - 1)), dim=-1)
     grid = x[None, None, :, None] * column[:, None, None] + y[None, :, None, None] * row[:, None, None]
-    grid = grid + (offset + shift)[:, None, None]  # (N, h, w, 2)
+    grid = grid + shift[:, None, None]  # (N, h, w, 2)
     return grid_sample(images, grid.to(images.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)

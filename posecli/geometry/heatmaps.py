@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from posecli.errors import ConfigError
+from posecli.geometry.constants import constant, indexes
 from posecli.geometry.subpixel import METHODS
 
 # `cv2.getGaussianKernel(n, 0)` has fixed weights for small kernels, a little off the Gaussian.
@@ -66,7 +67,7 @@ class HeatmapCodec:
     def cell_matrix(self, *, like: Tensor) -> Tensor:
         """Return the (2, 3) matrix that takes heatmap cells to crop pixels."""
         offset = self._first
-        return like.new_tensor(((self.stride, 0, offset), (0, self.stride, offset)))
+        return constant(((self.stride, 0, offset), (0, self.stride, offset)), like=like)
 
     @property
     def _first(self) -> float:
@@ -143,7 +144,7 @@ def _band(weights: Tensor, size: int) -> Tensor:
 def _blur_weights(kernel: int, sigma: float | None, *, like: Tensor) -> Tensor:
     """Return the (kernel,) weights of a Gaussian filter, sum 1; `sigma` in cells, None for OpenCV's own choice."""
     if sigma is None and kernel in _OPENCV_WEIGHTS:
-        return like.new_tensor(_OPENCV_WEIGHTS[kernel])
+        return constant(_OPENCV_WEIGHTS[kernel], like=like)
     sigma = sigma or 0.3 * ((kernel - 1) * 0.5 - 1) + 0.8
     position = torch.arange(kernel, device=like.device, dtype=like.dtype) - (kernel - 1) / 2
     weights = torch.exp(-0.5 * (position / sigma).square())
@@ -165,7 +166,7 @@ def flip_merge(heatmaps: Tensor, mirrored: Tensor, mirror: tuple[int, ...], *, s
 
     Source: CCM Eq. (22); HRNet's `SHIFT_HEATMAP` is a shift of 1.
     """
-    back = mirrored.flip(-1)[:, list(mirror)]
+    back = mirrored.flip(-1).index_select(1, indexes(mirror, like=mirrored))
     if shift:
         moved = torch.cat((back[..., :1], back[..., :-1]), dim=-1)
         back = torch.lerp(back, moved, shift)

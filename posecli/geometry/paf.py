@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from posecli.geometry.constants import indexes
 from posecli.geometry.subpixel import log_parabola
 
 Edges = tuple[tuple[int, int], ...]
@@ -64,34 +65,39 @@ def find_peaks(heatmaps: Tensor, *, min_score: float, max_peaks: int = 20) -> tu
     Of neighbouring cells with equal values, as rounded networks make them, the first counts.
 
     Args:
-        heatmaps: (K, h, w) float; NaN counts as 0.
+        heatmaps: (..., K, h, w) float; NaN counts as 0.
         min_score: lower maxima are not peaks; a peak is above 0 in any case.
         max_peaks: per keypoint, at most.
 
     Returns:
-        (K, P, 2) x y in cells and (K, P) scores in [0, 1], best first; P is the largest number of peaks that a keypoint
-        has, and a score of 0 fills up the others.
+        (..., K, P, 2) x y in cells and (..., K, P) scores in [0, 1], best first; a score of 0 fills up keypoints with
+        fewer peaks. P is the largest number of peaks that a keypoint has; on a GPU, where counting them means waiting
+        for them, it is `max_peaks`.
     """
     heatmaps = torch.nan_to_num(heatmaps.float(), nan=0.0, posinf=0.0, neginf=0.0)
     width = heatmaps.shape[-1]
-    flat = heatmaps.flatten(1)
-    is_top = (heatmaps >= _neighbourhood_max(heatmaps)).flatten(1)
+    flat = heatmaps.flatten(-2)
+    is_top = (heatmaps >= _neighbourhood_max(heatmaps)).flatten(-2)
     is_top &= (flat >= min_score) & (flat > 0)
-    scores, peak = (flat * is_top).topk(min(max_peaks, flat.shape[1]), dim=1)  # (K, P)
+    scores, peak = (flat * is_top).topk(min(max_peaks, flat.shape[-1]), dim=-1)  # (..., K, P)
     y, x = peak // width, peak % width
-    near = ((x[:, :, None] - x[:, None]).abs() <= 1) & ((y[:, :, None] - y[:, None]).abs() <= 1)
-    follows = near & (peak[:, :, None] > peak[:, None]) & (scores[:, None] > 0)
-    scores, order = (scores * ~follows.any(dim=2)).sort(dim=1, descending=True, stable=True)
-    num_peaks = int((scores > 0).sum(dim=1).max()) if scores.numel() else 0
-    scores, peak = scores[:, :num_peaks], peak.gather(1, order)[:, :num_peaks]
-    offset = log_parabola(heatmaps[:, None].expand(-1, num_peaks, -1, -1), peak)
+    near = (x[..., :, None] - x[..., None, :]).abs() <= 1
+    near &= (y[..., :, None] - y[..., None, :]).abs() <= 1
+    follows = near & (peak[..., :, None] > peak[..., None, :]) & (scores[..., None, :] > 0)
+    scores, order = (scores * ~follows.any(dim=-1)).sort(dim=-1, descending=True, stable=True)
+    num_peaks = scores.shape[-1]
+    if scores.device.type == "cpu":
+        num_peaks = int((scores > 0).sum(dim=-1).max()) if scores.numel() else 0
+    scores, peak = scores[..., :num_peaks], peak.gather(-1, order)[..., :num_peaks]
+    maps = heatmaps[..., None, :, :].expand(*heatmaps.shape[:-2], num_peaks, *heatmaps.shape[-2:])
+    offset = log_parabola(maps, peak)
     return torch.stack((peak % width, peak // width), dim=-1) + offset, scores.clamp(max=1)
 
 
 def _neighbourhood_max(maps: Tensor) -> Tensor:
     """Return the maximum of each cell's 3 x 3 neighbours; on a CPU ten times faster than max_pool2d."""
     padded = pad(maps, (1, 1, 1, 1))  # zeros: a peak is above 0
-    rows = torch.maximum(torch.maximum(padded[:, :-2], padded[:, 1:-1]), padded[:, 2:])
+    rows = torch.maximum(torch.maximum(padded[..., :-2, :], padded[..., 1:-1, :]), padded[..., 2:, :])
     return torch.maximum(torch.maximum(rows[..., :-2], rows[..., 1:-1]), rows[..., 2:])
 
 
@@ -99,32 +105,54 @@ def limb_scores(pafs: Tensor, start: Tensor, end: Tensor, *, samples: int = 10) 
     """Say how well the field along the line between every start and every end agrees with its direction.
 
     Args:
-        pafs: (2 L, h, w) float.
-        start: (L, P, 2) x y in cells, the candidates for the first end of every limb.
-        end: (L, Q, 2) x y in cells, those for the second.
+        pafs: (..., 2 L, h, w) float.
+        start: (..., L, P, 2) x y in cells, the candidates for the first end of every limb.
+        end: (..., L, Q, 2) x y in cells, those for the second.
         samples: points on each line, read from the nearest cell.
 
     Returns:
-        (L, P, Q) mean of field times direction in about [-1, 1], and (L, P, Q) share of the points where it is above
-        .05, so that one strong spot does not make a limb.
+        (..., L, P, Q) mean of field times direction in about [-1, 1], and (..., L, P, Q) share of the points where it
+        is above .05, so that one strong spot does not make a limb.
 
     Source: Cao et al., equation 11; the share as in OpenPose's `bodyPartConnectorBase.cpp`.
     """
     height, width = pafs.shape[-2:]
-    line = end[:, None] - start[:, :, None]  # (L, P, Q, 2)
+    line = end[..., None, :, :] - start[..., :, None, :]  # (..., L, P, Q, 2)
     unit = line / line.norm(dim=-1, keepdim=True).clamp(min=1e-6)
     steps = torch.linspace(0, 1, samples, device=pafs.device, dtype=line.dtype)
-    x, y = (start[:, :, None, None] + line[:, :, :, None] * steps[:, None]).round().long().unbind(-1)  # (L, P, Q, S)
-    cell = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).flatten(1)
-    field_x, field_y = pafs.to(line.dtype).view(-1, 2, height * width).unbind(1)
-    along = field_x.gather(1, cell).view(x.shape) * unit[..., :1]
-    along = along + field_y.gather(1, cell).view(x.shape) * unit[..., 1:]
+    points = start[..., :, None, None, :] + line[..., None, :] * steps[:, None]  # (..., L, P, Q, S, 2)
+    x, y = points.round().long().unbind(-1)
+    cell = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).flatten(-3)
+    field_x, field_y = pafs.to(line.dtype).unflatten(-3, (-1, 2)).flatten(-2).unbind(-2)  # (..., L, h w)
+    along = field_x.gather(-1, cell).view(x.shape) * unit[..., :1]
+    along = along + field_y.gather(-1, cell).view(x.shape) * unit[..., 1:]
     return along.mean(dim=-1), (along > _MIN_SAMPLE).to(line.dtype).mean(dim=-1)
 
 
-def group_people(
+def find_limbs(
     peaks: Tensor, peak_scores: Tensor, pafs: Tensor, *, edges: Edges, min_limb_score: float = 0.05
-) -> tuple[Tensor, Tensor]:
+) -> Tensor:
+    """Say which peaks may be the two ends of a limb, and how well the field agrees.
+
+    Args:
+        peaks: (..., K, P, 2) x y in cells, from `find_peaks`.
+        peak_scores: (..., K, P); 0 is no peak.
+        pafs: (..., 2 L, h, w) float.
+        edges: L pairs of keypoint indexes.
+        min_limb_score: limbs whose field agrees less are none; above 0.
+
+    Returns:
+        (..., L, P, P), first ends by second ones: mean of field times direction, 0 for what is no limb.
+    """
+    first, second = (indexes(ends, like=peaks) for ends in zip(*edges, strict=True))
+    mean, share = limb_scores(pafs, peaks.index_select(-3, first), peaks.index_select(-3, second))
+    possible = peak_scores.index_select(-2, first)[..., :, None] > 0
+    possible = possible & (peak_scores.index_select(-2, second)[..., None, :] > 0)
+    possible = possible & (mean >= min_limb_score) & (share >= _MIN_SHARE)
+    return torch.where(possible, mean, 0.0)
+
+
+def group_people(peaks: Tensor, peak_scores: Tensor, limbs: Tensor, *, edges: Edges) -> tuple[Tensor, Tensor]:
     """Put the peaks that limbs connect together to people.
 
     All possible limbs of all kinds are taken best first. One is accepted if the people of its two ends can be joined,
@@ -132,32 +160,29 @@ def group_people(
     merging of its results in one.
 
     Args:
-        peaks: (K, P, 2) x y in cells, from `find_peaks`.
-        peak_scores: (K, P); 0 is no peak.
-        pafs: (2 L, h, w) float.
+        peaks: (K, P, 2) x y in cells, from `find_peaks`; on the CPU, as all of one picture.
+        peak_scores: (K, P); 0 is no peak, and limbs that end there are none.
+        limbs: (L, P, P), from `find_limbs`.
         edges: L pairs of keypoint indexes.
-        min_limb_score: limbs whose field agrees less are not looked at.
 
     Returns:
-        (N, K, 2) x y in cells and (N, K) scores, on the peaks' device, the person with most summed score first; 0
-        where a person lacks a keypoint. Peaks without any limb are no person.
+        (N, K, 2) x y in cells and (N, K) scores, the person with most summed score first; 0 where a person lacks a
+        keypoint. Peaks without any limb are no person.
 
     Source: Cao et al., section 3.4; all limbs in one order as in OpenPose's `bodyPartConnectorBase.cpp`.
     """
     num_keypoints, num_peaks = peak_scores.shape
-    first, second = torch.tensor(edges, device=peaks.device).unbind(1)
-    mean, share = limb_scores(pafs, peaks[first], peaks[second])
-    possible = (peak_scores[first][:, :, None] > 0) & (peak_scores[second][:, None] > 0)
-    possible &= (mean >= min_limb_score) & (share >= _MIN_SHARE)
+    first, second = torch.tensor(edges).unbind(1)
+    possible = (limbs > 0) & (peak_scores[first] > 0)[:, :, None] & (peak_scores[second] > 0)[:, None]
     limb, start, end = possible.nonzero(as_tuple=True)
-    order = mean[limb, start, end].argsort(descending=True, stable=True)
+    order = limbs[limb, start, end].argsort(descending=True, stable=True)
     pairs = torch.stack((first[limb] * num_peaks + start, second[limb] * num_peaks + end), dim=1)[order]
     people = _join(pairs.tolist(), num_peaks)
     keypoints = peaks.new_zeros(len(people), num_keypoints, 2)
     scores = peaks.new_zeros(len(people), num_keypoints)
     if people:
-        person = torch.tensor([i for i, members in enumerate(people) for _ in members], device=peaks.device)
-        node = torch.tensor([number for members in people for number in members.values()], device=peaks.device)
+        person = torch.tensor([i for i, members in enumerate(people) for _ in members])
+        node = torch.tensor([number for members in people for number in members.values()])
         keypoints[person, node // num_peaks] = peaks.flatten(0, 1)[node]
         scores[person, node // num_peaks] = peak_scores.flatten()[node]
     best = scores.sum(dim=1).argsort(descending=True, stable=True)

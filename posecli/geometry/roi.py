@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from posecli.geometry.constants import constant
+
 _SAMPLES = 2  # along one side of a cell
 _MAX_LOG_GROWTH = math.log(1000 / 16)  # of a box by regression: an untrained network's would overflow
 
@@ -40,7 +42,7 @@ def roi_align(
     Source: He et al., "Mask R-CNN", ICCV 2017, section 3; borders as torchvision's `roi_align(aligned=False)`.
     """
     count, channels = levels[0].shape[:2]
-    shapes = torch.tensor([(features.shape[-2], features.shape[-1]) for features in levels], device=boxes.device)
+    shapes = constant(tuple((features.shape[-2], features.shape[-1]) for features in levels), like=level)
     cells = shapes.prod(dim=1) * count  # of each level
     start = (cells.cumsum(0) - cells)[level]  # (N,)
     height, width = shapes[level].unbind(1)
@@ -94,8 +96,8 @@ def anchors(
     Source: Ren et al., "Faster R-CNN", NIPS 2015, section 3.1; rounded as torchvision's `AnchorGenerator`.
     """
     half_wh = [(size / math.sqrt(ratio) / 2, size * math.sqrt(ratio) / 2) for ratio in ratios for size in sizes]
-    half = torch.tensor(half_wh, dtype=torch.float32, device=device).round()
     y = torch.arange(map_hw[0], dtype=torch.float32, device=device) * stride
+    half = constant(tuple(half_wh), like=y).round()
     x = torch.arange(map_hw[1], dtype=torch.float32, device=device) * stride
     points = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(-1, 1, 2)
     return torch.cat((points - half, points + half), dim=-1).view(-1, 4)

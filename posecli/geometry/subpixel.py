@@ -12,6 +12,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from posecli.geometry.constants import constant
+
 Method = Callable[[Tensor, Tensor], Tensor]
 
 _FLAT = 1e-6  # a curvature below is none
@@ -75,7 +77,7 @@ def paraboloid(maps: Tensor, peak: Tensor) -> Tensor:
     """
     around = _window(maps, peak, reach=1)
     inside = _has_neighbours(maps, peak, reach=1)
-    across = around.new_tensor((1.0, 2.0, 1.0))
+    across = constant((1.0, 2.0, 1.0), like=around)
     bend_x = (around[..., 0] + around[..., 2] - 2 * around[..., 1]) @ across / 8  # a
     bend_y = (around[..., 0, :] + around[..., 2, :] - 2 * around[..., 1, :]) @ across / 8  # b
     twist = (around[..., 0, 0] + around[..., 2, 2] - around[..., 0, 2] - around[..., 2, 0]) / 4  # c

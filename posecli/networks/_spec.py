@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from posecli.errors import ConfigError
+from posecli.geometry.constants import constant
 from posecli.geometry.heatmaps import HeatmapCodec
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of values in [0, 1]
@@ -46,7 +47,7 @@ class ModelSpec:
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn (N, 3, H, W) RGB in [0, 1] into what the network takes, channels last in memory."""
-        mean, std = images.new_tensor(self.mean), images.new_tensor(self.std)
+        mean, std = constant(self.mean, like=images), constant(self.std, like=images)
         images = images.flip(1) if self.bgr else images
         normal = (images - mean[:, None, None]) / std[:, None, None]
         return normal.contiguous(memory_format=torch.channels_last)

@@ -59,7 +59,7 @@ class Batches:
         if tried == 1:
             raise DeviceError(f"out of memory on {device} with a batch of one ({failure.reason}); {self._way_out}")
         self._failed = self._failed or tried
-        self.largest = tried // 2
+        self.largest = min(self.largest or tried, tried // 2)  # several threads may meet here
         self.note = (
             f"out of memory on {device} with {self._failed} {self._what} in a batch; went on with {self.largest}"
         )

@@ -29,11 +29,10 @@ from posecli.geometry.boxes import (
     soft_nms,
 )
 from posecli.geometry.oks import keypoint_similarity
-from posecli.geometry.paf import find_peaks, group_people
-from posecli.records import Candidates, CoarseMaps, Proposals, Rejection
+from posecli.geometry.paf import group_people
+from posecli.records import Candidates, CoarsePeaks, Proposals, Rejection
 from posecli.skeleton import EDGES, NUM_KEYPOINTS, OKS_SIGMAS
 
-_MAX_PEAKS = 30  # per keypoint
 _MIN_SHARED = 3  # common keypoints from which two poses can be compared
 _MIN_COVERAGE = 0.7  # of a pose's score inside a box, for the pose to lie in it
 _MIN_FIT = 0.1  # coverage x IoU of a pose's own box, for the pose to be the box's person
@@ -74,30 +73,30 @@ def filter_proposals(proposals: Proposals, config: FilterConfig, *, image_wh: tu
     """Return the likely people of a frame, best box score first, and why the other proposals are none.
 
     Args:
-        proposals: the frame's boxes and bottom-up maps, on one device.
+        proposals: the frame's boxes and coarse keypoints.
         config: thresholds.
         image_wh: width and height of the frame in pixels; recovered boxes end there.
 
     Raises:
-        ValueError: the proposals come without maps.
+        ValueError: the proposals come without coarse keypoints.
 
     Source: DetPoseNet Algorithm 1.
     """
-    if proposals.maps is None:
-        raise ValueError("the filter needs coarse heatmaps; without them `suppress_boxes` is left")
+    if proposals.coarse is None:
+        raise ValueError("the filter needs coarse keypoints; without them `suppress_boxes` is left")
     order = proposals.box_scores.argsort(descending=True, stable=True)
-    boxes, box_scores = proposals.boxes[order].float().cpu(), proposals.box_scores[order].float().cpu()
-    evidence = _extract(proposals.maps, config)
+    boxes, box_scores = proposals.boxes[order].float(), proposals.box_scores[order].float()
+    evidence = _extract(proposals.coarse, config)
     poses = _poses_in_boxes(boxes, evidence)
     accepted = _accept(boxes, box_scores, poses, config)
     accepted = _move_second_boxes(accepted, config, image_wh)
     accepted = _recover(accepted, evidence.people, config, image_wh)
-    return _best(accepted, config.max_people, proposals.boxes.device)
+    return _best(accepted, config.max_people)
 
 
 def suppress_boxes(proposals: Proposals, config: FilterConfig) -> Candidates:
     """Return what box NMS leaves, without coarse poses: the usual way, to compare with."""
-    boxes, box_scores = proposals.boxes.float().cpu(), proposals.box_scores.float().cpu()
+    boxes, box_scores = proposals.boxes.float(), proposals.box_scores.float()
     scores = box_scores
     if config.box_nms == "hard":
         kept = hard_nms(boxes, box_scores, max_iou=config.max_box_iou)
@@ -109,7 +108,7 @@ def suppress_boxes(proposals: Proposals, config: FilterConfig) -> Candidates:
     unseen = torch.zeros(len(kept), NUM_KEYPOINTS, 2)
     origins = ("proposal",) * len(kept)
     candidates = Candidates(boxes[kept], scores[kept], unseen, unseen[..., 0], origins, rejections)
-    return _best(candidates, config.max_people, proposals.boxes.device)
+    return _best(candidates, config.max_people)
 
 
 def keypoints_to_boxes(keypoints: Tensor, found: Tensor, *, image_wh: tuple[int, int]) -> Tensor:
@@ -123,15 +122,15 @@ def keypoints_to_boxes(keypoints: Tensor, found: Tensor, *, image_wh: tuple[int,
     return clip(grown, width=image_wh[0], height=image_wh[1])
 
 
-def _extract(maps: CoarseMaps, config: FilterConfig) -> _Evidence:
-    peaks, peak_scores = find_peaks(maps.heatmaps, min_score=max(config.min_coarse_score, 1e-3), max_peaks=_MAX_PEAKS)
-    keypoints, scores = group_people(peaks, peak_scores, maps.pafs, edges=EDGES)
-    peaks, peak_scores, keypoints, scores = peaks.cpu(), peak_scores.cpu(), keypoints.cpu(), scores.cpu()
+def _extract(coarse: CoarsePeaks, config: FilterConfig) -> _Evidence:
+    peaks = coarse.peaks
+    peak_scores = torch.where(coarse.scores >= config.min_coarse_score, coarse.scores, 0.0)
+    keypoints, scores = group_people(peaks, peak_scores, coarse.limbs, edges=EDGES)
     people = _CoarsePoses(keypoints, scores)
     people = people[people.num_found >= max(config.min_coarse_keypoints, _MIN_SHARED)]
     people = people[~_ghosts(people)]
     taken = (people.keypoints[:, :, None] == peaks).all(dim=-1) & (people.scores > 0)[:, :, None]  # (N, K, P)
-    scale, offset = maps.map_scale, (maps.map_scale - 1) / 2
+    scale, offset = coarse.map_scale, (coarse.map_scale - 1) / 2
     in_pixels = replace(people, keypoints=people.keypoints * scale + offset)
     return _Evidence(in_pixels, peaks * scale + offset, peak_scores * ~taken.any(dim=0))
 
@@ -300,17 +299,17 @@ def _recover(accepted: Candidates, people: _CoarsePoses, config: FilterConfig, i
     )
 
 
-def _best(candidates: Candidates, max_people: int, device: torch.device) -> Candidates:
-    """Sort by box score, reject what is beyond `max_people`, and go back to the proposals' device."""
+def _best(candidates: Candidates, max_people: int) -> Candidates:
+    """Sort by box score, and reject what is beyond `max_people`."""
     order = candidates.box_scores.argsort(descending=True, stable=True)
     kept, dropped = order[:max_people], order[max_people:].tolist()
     found = (candidates.coarse_scores > 0).sum(dim=1).tolist()
     surplus = _reject(candidates.boxes, candidates.box_scores, dict.fromkeys(dropped, "too_many"), found)
     return Candidates(
-        candidates.boxes[kept].to(device),
-        candidates.box_scores[kept].to(device),
-        candidates.coarse_keypoints[kept].to(device),
-        candidates.coarse_scores[kept].to(device),
+        candidates.boxes[kept],
+        candidates.box_scores[kept],
+        candidates.coarse_keypoints[kept],
+        candidates.coarse_scores[kept],
         tuple(candidates.origins[index] for index in kept.tolist()),
         candidates.rejections + tuple(surplus),
     )

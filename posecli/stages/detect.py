@@ -1,14 +1,16 @@
-"""Frames to proposals: boxes before the filter, and the coarse heatmaps and part affinity fields to judge them by.
+"""Frames to proposals: boxes before the filter, and the coarse keypoints and limbs to judge them by.
 
 A proposal network gives both in one pass. Boxes of anything else, another detector or the user's file, are judged by a
-proposal network's maps all the same. Source: DetPoseNet section III-A, and Fig. 9 for other detectors.
+proposal network's heatmaps and part affinity fields all the same.
+
+Source: DetPoseNet section III-A, and Fig. 9 for other detectors.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Protocol
 
@@ -18,16 +20,20 @@ from torch.nn.functional import interpolate, pad
 
 from posecli.config import DetectConfig
 from posecli.geometry.boxes import clip
+from posecli.geometry.paf import find_limbs, find_peaks
 from posecli.networks import ModelSpec
 from posecli.networks.detposenet import RawProposals
-from posecli.records import CoarseMaps, Frame, Proposals
-from posecli.runtime import place
+from posecli.records import CoarsePeaks, Frame, Proposals
+from posecli.runtime import place, read_back
 from posecli.skeleton import EDGES, NUM_KEYPOINTS
 from posecli.stages.batches import Batches
 
 _GRID = 32  # the network halves its input five times
 
+_MAX_PEAKS = 30  # per keypoint
+
 Boxes = tuple[Tensor, Tensor]  # (P, 4) xyxy, image pixels, and (P,) scores in [0, 1]
+Pending = Callable[[], list[Proposals]]
 
 
 class BoxSource(Protocol):
@@ -47,8 +53,11 @@ class ProposalSource(Protocol):
     def batches(self) -> Sequence[Batches]:
         """What its networks run in; some were made smaller, perhaps, and have a note."""
 
-    def __call__(self, frames: Sequence[Frame]) -> list[Proposals]:
-        """Return one record for each frame, which have pictures, in the frame's own pixels."""
+    def start(self, frames: Sequence[Frame]) -> Pending:
+        """Give a device its work; what is returned waits for it.
+
+        It returns one record for each frame, which have pictures, in the frame's own pixels.
+        """
 
 
 def choose(boxes: Tensor, box_scores: Tensor, config: DetectConfig, *, image_wh: tuple[int, int]) -> Boxes:
@@ -67,41 +76,110 @@ def choose(boxes: Tensor, box_scores: Tensor, config: DetectConfig, *, image_wh:
     return boxes[inside], best[inside]
 
 
-class Proposer:
-    """The proposal network with its preprocessing: boxes and maps in one pass."""
+@dataclass(frozen=True)
+class _Sighting:
+    """What a network says of B pictures of one size; where pictures and sizes differ, it is filled up."""
 
-    def __init__(self, network: nn.Module, spec: ModelSpec, config: DetectConfig, device: torch.device) -> None:
+    boxes: Tensor  # (B, P, 4) xyxy, input pixels, best first
+    scores: Tensor  # (B, P)
+    coarse: tuple[Tensor, ...]  # (B, K, Q, 2) peaks, (B, K, Q) scores, (B, L, Q, Q) limbs; or nothing
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All of it, in the order of `of`."""
+        return (self.boxes, self.scores, *self.coarse)
+
+    @staticmethod
+    def of(tensors: Sequence[Tensor]) -> _Sighting:
+        """Put together what was taken apart."""
+        return _Sighting(tensors[0], tensors[1], tuple(tensors[2:]))
+
+    def proposals(self, row: int, config: DetectConfig, image_wh: tuple[int, int], stride: int) -> Proposals:
+        """Return what was seen in one of the pictures, of this width and height."""
+        factor = _factor(config, image_wh)
+        boxes, scores = choose(self.boxes[row] / factor, self.scores[row], config, image_wh=image_wh)
+        if not self.coarse:
+            return Proposals(boxes, scores)
+        peaks, peak_scores, limbs = (tensor[row] for tensor in self.coarse)
+        return Proposals(boxes, scores, CoarsePeaks(peaks, peak_scores, limbs, stride / factor))
+
+
+class Proposer:
+    """The proposal network with its preprocessing: boxes and coarse keypoints in one pass.
+
+    Everything up to few numbers a picture, whose count does not depend on the picture, is done on the device, and comes
+    from there in one copy.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: ModelSpec,
+        config: DetectConfig,
+        device: torch.device,
+        *,
+        min_peak_score: float | None = None,
+    ) -> None:
+        """Place the network.
+
+        Args:
+            network: see `networks`.
+            spec: its own.
+            config: the thresholds.
+            device: where it runs.
+            min_peak_score: coarse keypoints are looked for from this score on; None: not at all.
+        """
         self.network = place(network, device)
-        self.spec, self.config, self.device = spec, config, device
+        self.spec, self.config, self.device, self.min_peak_score = spec, config, device, min_peak_score
         self.batches = (Batches("frames", "take a smaller --detector-size, or --device cpu"),)
 
     def __call__(self, frames: Sequence[Frame]) -> list[Proposals]:
-        """Propose people in each frame; pictures of one size share a batch."""
+        """Propose people in each frame."""
+        return self.start(frames)()
+
+    def start(self, frames: Sequence[Frame]) -> Pending:
+        """Let the device propose people in each frame; pictures of one size share a batch."""
         images = pictures(frames)
         groups = defaultdict(list)
         for number, image in enumerate(images):
             groups[image.shape].append(number)
-        found: dict[int, Proposals] = {}
-        for numbers in groups.values():
-            proposed = self._in_batches([images[number] for number in numbers])
-            found.update(zip(numbers, proposed, strict=True))
-        return [found[number] for number in range(len(images))]
+        looks = [look for numbers in groups.values() for look in self._in_batches([images[i] for i in numbers])]
+        order = list(chain.from_iterable(groups.values()))  # of the pictures in the looks
+        sizes = [(images[number].shape[1], images[number].shape[0]) for number in order]
+        reading = read_back([tensor for look in looks for tensor in look.tensors])
 
-    def _in_batches(self, images: list[Tensor]) -> Iterator[Proposals]:
-        """Propose people in pictures of one size."""
+        def finish() -> list[Proposals]:
+            came = iter(reading())
+            seen = [_Sighting.of([next(came) for _ in look.tensors]) for look in looks]
+            rows = [(look, row) for look in seen for row in range(len(look.boxes))]
+            stride = self.spec.codec.stride
+            found = {
+                number: look.proposals(row, self.config, size, stride)
+                for number, size, (look, row) in zip(order, sizes, rows, strict=True)
+            }
+            return [found[number] for number in sorted(order)]
+
+        return finish
+
+    def _in_batches(self, images: list[Tensor]) -> list[_Sighting]:
+        """Look at pictures of one size."""
         (batches,), count = self.batches, len(images)
-        parts = batches.run(lambda part: self._look(torch.stack(images[part])), count, size=count, device=self.device)
-        return chain.from_iterable(parts)
+        return batches.run(lambda part: self._look(torch.stack(images[part])), count, size=count, device=self.device)
 
-    def _look(self, images: Tensor) -> list[Proposals]:
-        """Propose people in (N, H, W, 3) uint8 pictures."""
-        height, width = images.shape[1:3]
-        factor = self.config.detector_size / max(height, width)
-        raw = self.network(self._prepare(images, factor))
-        return [self._read(raw, row, factor, (width, height)) for row in range(len(images))]
+    def _look(self, images: Tensor) -> _Sighting:
+        """Look at (B, H, W, 3) uint8 pictures."""
+        raw: RawProposals = self.network(self._prepare(images))
+        scores, index = raw.logits.float().sigmoid().topk(min(self.config.max_proposals, raw.logits.shape[1]), dim=1)
+        boxes = raw.boxes.float().gather(1, index[..., None].expand(-1, -1, 4))
+        if self.min_peak_score is None:
+            return _Sighting(boxes, scores, ())
+        peaks, peak_scores = find_peaks(raw.heatmaps, min_score=self.min_peak_score, max_peaks=_MAX_PEAKS)
+        limbs = find_limbs(peaks, peak_scores, raw.pafs.float(), edges=EDGES)
+        return _Sighting(boxes, scores, (peaks, peak_scores, limbs))
 
-    def _prepare(self, images: Tensor, factor: float) -> Tensor:
-        """Shrink (N, H, W, 3) uint8 to the input size, pad with black to the grid, normalise: (N, 3, h, w)."""
+    def _prepare(self, images: Tensor) -> Tensor:
+        """Shrink (B, H, W, 3) uint8 to the input size, pad with black to the grid, normalise: (B, 3, h, w)."""
+        factor = _factor(self.config, (images.shape[2], images.shape[1]))
         images = images.to(self.device, non_blocking=True).permute(0, 3, 1, 2)
         size_hw = [max(1, round(side * factor)) for side in images.shape[-2:]]
         # uint8 resizing is many times faster on a CPU, and not to be had elsewhere
@@ -110,11 +188,10 @@ class Proposer:
         small = pad(small, (0, -size_hw[1] % _GRID, 0, -size_hw[0] % _GRID))
         return self.spec.normalise(small)
 
-    def _read(self, raw: RawProposals, row: int, factor: float, image_wh: tuple[int, int]) -> Proposals:
-        scores = raw.logits[row].sigmoid()
-        boxes, scores = choose(raw.boxes[row] / factor, scores, self.config, image_wh=image_wh)
-        maps = CoarseMaps(raw.heatmaps[row].float(), raw.pafs[row].float(), self.spec.codec.stride / factor)
-        return Proposals(boxes, scores, maps)
+
+def _factor(config: DetectConfig, image_wh: tuple[int, int]) -> float:
+    """Return the network's input pixels per pixel of a picture of this width and height."""
+    return config.detector_size / max(image_wh)
 
 
 class Detector:
@@ -138,12 +215,10 @@ class Detector:
 
 
 class JudgedBoxes:
-    """Boxes of any source, beside the maps of a proposal network for the filter to judge them by."""
+    """Boxes of any source, beside the coarse keypoints of a proposal network for the filter to judge them by."""
 
-    def __init__(
-        self, source: BoxSource, proposer: ProposalSource | None, config: DetectConfig, device: torch.device
-    ) -> None:
-        self.source, self.proposer, self.config, self.device = source, proposer, config, device
+    def __init__(self, source: BoxSource, proposer: ProposalSource | None, config: DetectConfig) -> None:
+        self.source, self.proposer, self.config = source, proposer, config
 
     @property
     def batches(self) -> tuple[Batches, ...]:
@@ -152,26 +227,33 @@ class JudgedBoxes:
         return (*own, *(self.proposer.batches if self.proposer else ()))
 
     def __call__(self, frames: Sequence[Frame]) -> list[Proposals]:
+        """Look for boxes and coarse keypoints."""
+        return self.start(frames)()
+
+    def start(self, frames: Sequence[Frame]) -> Pending:
         """Look for boxes, and run the proposal network, if there is one: without the filter none is needed."""
         given = self.source(frames)
         known = [frame for frame, boxes in zip(frames, given, strict=True) if boxes is not None]
-        maps = iter(self.proposer(known) if self.proposer and known else [_nobody(self.device)] * len(known))
-        return [
-            _nobody(self.device) if boxes is None else self._beside(next(maps), frame, boxes)
-            for frame, boxes in zip(frames, given, strict=True)
-        ]
+        pending = self.proposer.start(known) if self.proposer and known else lambda: [_nobody()] * len(known)
 
-    def _beside(self, maps: Proposals, frame: Frame, boxes: Boxes) -> Proposals:
-        found, scores = boxes[0].to(self.device), boxes[1].to(self.device)
+        def finish() -> list[Proposals]:
+            coarse = iter(pending())
+            return [
+                _nobody() if boxes is None else self._beside(next(coarse), frame, boxes)
+                for frame, boxes in zip(frames, given, strict=True)
+            ]
+
+        return finish
+
+    def _beside(self, proposals: Proposals, frame: Frame, boxes: Boxes) -> Proposals:
+        found, scores = boxes[0].cpu(), boxes[1].cpu()
         found, scores = choose(found, scores, self.config, image_wh=(frame.width, frame.height))
-        return replace(maps, boxes=found, box_scores=scores)
+        return replace(proposals, boxes=found, box_scores=scores)
 
 
-def _nobody(device: torch.device) -> Proposals:
-    """Return no boxes, and maps without a keypoint."""
-    none = torch.zeros(1, 1, 1, device=device)
-    maps = CoarseMaps(none.expand(NUM_KEYPOINTS, 1, 1), none.expand(2 * len(EDGES), 1, 1), 1.0)
-    return Proposals(none[0, :0].expand(0, 4), none[0, 0, :0], maps)
+def _nobody() -> Proposals:
+    """Return no boxes and no keypoints."""
+    return Proposals(torch.zeros(0, 4), torch.zeros(0), CoarsePeaks.none(NUM_KEYPOINTS, len(EDGES)))
 
 
 def pictures(frames: Sequence[Frame]) -> list[Tensor]:

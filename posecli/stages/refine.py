@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,12 +14,16 @@ from torch import Tensor, nn
 from posecli.config import RefineConfig
 from posecli.errors import ConfigError
 from posecli.geometry.affine import compose, crop_matrices, invert, transform_points, warp
+from posecli.geometry.atlas import Atlas
 from posecli.geometry.boxes import fit_aspect
+from posecli.geometry.constants import indexes
 from posecli.geometry.heatmaps import flip_merge
 from posecli.networks import ModelSpec
-from posecli.runtime import place
+from posecli.runtime import has_own_memory, place, read_back, send
 from posecli.skeleton import MIRROR
 from posecli.stages.batches import Batches
+
+Found = tuple[Tensor, Tensor]  # (N, K, 2) points in image pixels, (N, K) scores in [0, 1]
 
 _CODEC_FIELDS = ("subpixel", "blur", "blur_sigma", "flip_shift")  # of the codec, which a RefineConfig may override
 
@@ -55,9 +60,20 @@ def cut_crops(
     return torch.cat(crops)
 
 
+class Group(Protocol):
+    """A batch of people whose crops can be cut."""
+
+    @property
+    def boxes(self) -> Tensor:
+        """(N, 4) xyxy, image pixels."""
+
+    def crops(self, matrices: Tensor, spec: ModelSpec) -> Tensor:
+        """Cut (N, 3, h, w) crops in [0, 255] as a network wants them."""
+
+
 @dataclass(frozen=True)
 class People:
-    """A batch of people: whose crops are cut from which picture."""
+    """People on a CPU: whose crops are cut from which picture."""
 
     images: Sequence[Tensor]  # (H, W, 3) uint8 each
     owners: Sequence[int]  # per person, the index of its picture; ascending
@@ -73,6 +89,19 @@ class People:
                 for owner, rows in zip(owners, matrices.split(counts), strict=True)
             ]
         )
+
+
+@dataclass(frozen=True)
+class PeopleInAtlas:
+    """People on a device of their own: all crops of all pictures are cut at once."""
+
+    atlas: Atlas
+    places: Tensor  # (N, 3), per person, the row of the atlas' places of its picture
+    boxes: Tensor  # (N, 4) xyxy, image pixels
+
+    def crops(self, matrices: Tensor, spec: ModelSpec) -> Tensor:
+        """Cut (N, 3, h, w) crops in [0, 255] as a network wants them."""
+        return self.atlas.crops(self.places, matrices, crop_hw=spec.input_hw, border=spec.border)
 
 
 @dataclass(frozen=True)
@@ -143,16 +172,21 @@ class Refiner:
         self._posefix = None if posefix is None else _View(place(posefix[0], device), posefix[1])
         self.batches = Batches("crops", "take a smaller --refiner, or --device cpu")
 
-    def __call__(self, images: Sequence[Tensor], boxes: Sequence[Tensor], *, batch: int) -> list[tuple[Tensor, Tensor]]:
-        """Find the keypoints of the people in `boxes`.
+    def __call__(self, images: Sequence[Tensor], boxes: Sequence[Tensor], *, batch: int) -> list[Found]:
+        """Find the keypoints of the people in `boxes`; see `start`."""
+        return self.start(images, boxes, batch=batch)()
+
+    def start(self, images: Sequence[Tensor], boxes: Sequence[Tensor], *, batch: int) -> Callable[[], list[Found]]:
+        """Let the device find the keypoints of the people in `boxes`.
 
         Args:
-            images: (H, W, 3) uint8 RGB each.
-            boxes: (N_i, 4) xyxy, image pixels, of each picture.
+            images: (H, W, 3) uint8 RGB each, here or on the device.
+            boxes: (N_i, 4) xyxy, image pixels, of each picture, on the CPU.
             batch: crops that go through a network at once.
 
         Returns:
-            For each picture (N_i, K, 2) points in image pixels and (N_i, K) scores in [0, 1].
+            What waits for the device. It returns, on the CPU, for each picture (N_i, K, 2) points in image pixels and
+            (N_i, K) scores in [0, 1].
 
         Raises:
             DeviceError: the device's memory does not even do for one crop.
@@ -160,19 +194,30 @@ class Refiner:
         counts = [len(rows) for rows in boxes]
         if not sum(counts):
             keypoints = len(MIRROR)
-            return [(torch.zeros(0, keypoints, 2), torch.zeros(0, keypoints)) for _ in images]
-        placed = [image.to(self.device) if count else image for image, count in zip(images, counts, strict=True)]
-        owners = [index for index, count in enumerate(counts) for _ in range(count)]
-        people = torch.cat(list(boxes)).float().to(self.device)
+            return lambda: [(torch.zeros(0, keypoints, 2), torch.zeros(0, keypoints)) for _ in images]
+        group = self.gather(images, boxes)
+        parts = self.batches.run(lambda part: self._look(group(part)), sum(counts), size=batch, device=self.device)
+        reading = read_back([torch.cat(column) for column in zip(*parts, strict=True)])
 
-        def look(part: slice) -> tuple[Tensor, Tensor]:
-            return self._look(People(placed, owners[part], people[part]))
+        def finish() -> list[Found]:
+            points, scores = (column.split(counts) for column in reading())
+            return list(zip(points, scores, strict=True))
 
-        parts = self.batches.run(look, len(owners), size=batch, device=self.device)
-        points, scores = (torch.cat(column) for column in zip(*parts, strict=True))
-        return list(zip(points.split(counts), scores.split(counts), strict=True))
+        return finish
 
-    def _look(self, people: People) -> tuple[Tensor, Tensor]:
+    def gather(self, images: Sequence[Tensor], boxes: Sequence[Tensor]) -> Callable[[slice], Group]:
+        """Bring pictures and boxes, as for `start`, to the device; return what makes batches of the people."""
+        owners = [index for index, rows in enumerate(boxes) for _ in rows]
+        people = torch.cat(list(boxes)).float()
+        if not has_own_memory(self.device):
+            return lambda part: People(images, owners[part], people[part])
+        rank = {owner: place for place, owner in enumerate(dict.fromkeys(owners))}  # among the pictures with people
+        atlas = Atlas.of([images[owner].to(self.device) for owner in rank])
+        places = atlas.places[torch.tensor([rank[owner] for owner in owners])]
+        rows = send(torch.cat((people, places), dim=1), self.device)  # (N, 7)
+        return lambda part: PeopleInAtlas(atlas, rows[part, 4:], rows[part, :4])
+
+    def _look(self, people: Group) -> Found:
         """Return (N, K, 2) points in image pixels and (N, K) scores of one batch."""
         points, scores = self.read(self.heatmaps(people), people)
         if self._posefix is not None:
@@ -180,7 +225,7 @@ class Refiner:
             points = self.fix(points, seen, people)
         return points, scores
 
-    def heatmaps(self, people: People) -> Tensor:
+    def heatmaps(self, people: Group) -> Tensor:
         """Return the (N, K, h, w) heatmaps of people, averaged over all views."""
         first, *others = self._views
         total = self._answer(first, people)
@@ -196,12 +241,12 @@ class Refiner:
             weight += warp(torch.ones_like(answer[:, :1]), there, crop_hw=grid_hw)
         return total / weight
 
-    def read(self, heatmaps: Tensor, people: People) -> tuple[Tensor, Tensor]:
+    def read(self, heatmaps: Tensor, people: Group) -> tuple[Tensor, Tensor]:
         """Decode heatmaps into (N, K, 2) points in image pixels and (N, K) scores."""
         points, scores = self.spec.codec.decode(heatmaps)
         return transform_points(points, self._views[0].matrices(people.boxes)), scores
 
-    def fix(self, points: Tensor, seen: Tensor, people: People) -> Tensor:
+    def fix(self, points: Tensor, seen: Tensor, people: Group) -> Tensor:
         """Let the posefix network refine poses.
 
         Args:
@@ -221,14 +266,14 @@ class Refiner:
         answer = self._answer(self._posefix, people, prior)
         return transform_points(self._posefix.spec.codec.decode(answer)[0], matrices)
 
-    def _answer(self, view: _View, people: People, *prior: Tensor) -> Tensor:
+    def _answer(self, view: _View, people: Group, *prior: Tensor) -> Tensor:
         """Return one view's (N, K, h, w) heatmaps; a network that takes poses gets them as its prior."""
         spec = view.spec
         inputs = [spec.normalise(people.crops(view.matrices(people.boxes), spec) / 255), *prior]
         answer = spec.codec.activate(view.network(*inputs)[-1])
         if not self.config.flip_test:
             return answer
-        inputs[1:] = [prior[:, list(MIRROR)] for prior in inputs[1:]]
+        inputs[1:] = [prior.index_select(1, indexes(MIRROR, like=prior)) for prior in inputs[1:]]
         flipped = [item.flip(-1).contiguous(memory_format=torch.channels_last) for item in inputs]
         mirrored = spec.codec.activate(view.network(*flipped)[-1])
         return flip_merge(answer, mirrored, MIRROR, shift=spec.codec.flip_shift)

@@ -45,7 +45,7 @@ def pipeline_of(refiner=None, **options):
     config = PipelineConfig(detect=DetectConfig(detector_size=128), filtering=FilterConfig(**options), batch_frames=3)
     refiner = refiner or MiddlePeaks()
     return Pipeline(
-        Proposer(OneBox(), get_spec("detposenet-tiny"), config.detect, CPU),
+        Proposer(OneBox(), get_spec("detposenet-tiny"), config.detect, CPU, min_peak_score=0.2),
         Refiner([(refiner, get_spec("prs-tiny"))], RefineConfig(), CPU),
         config,
         networks={"prs-tiny": refiner},

@@ -139,12 +139,32 @@ def crossing_people():
                          [[10.0, 30.0], [20.0, 22.0], [30.0, 10.0], [40.0, 8.0]]])  # fmt: skip
 
 
+def people_in(heatmaps, fields, edges):
+    peaks, scores = paf.find_peaks(heatmaps, min_score=0.1)
+    return paf.group_people(peaks, scores, paf.find_limbs(peaks, scores, fields, edges=edges), edges=edges)
+
+
+def test_a_batch_of_pictures_gives_what_each_of_them_gives():
+    generator = torch.Generator().manual_seed(3)
+    heatmaps, fields = torch.rand(2, 17, 30, 40, generator=generator), torch.randn(2, 38, 30, 40, generator=generator)
+    heatmaps[1] *= 0.8
+
+    peaks, scores = paf.find_peaks(heatmaps, min_score=0.5, max_peaks=10)
+    limbs = paf.find_limbs(peaks, scores, fields + 0.5, edges=EDGES)
+
+    assert limbs.shape == (2, 19, 10, 10)
+    for index in range(2):
+        own_peaks, own_scores = paf.find_peaks(heatmaps[index], min_score=0.5, max_peaks=10)
+        own_limbs = paf.find_limbs(own_peaks, own_scores, fields[index] + 0.5, edges=EDGES)
+        torch.testing.assert_close((peaks[index], scores[index], limbs[index]), (own_peaks, own_scores, own_limbs))
+
+
 def test_grouping_finds_the_drawn_people_though_they_cross():
     people, edges = crossing_people(), ((0, 1), (1, 2), (2, 3))
     heatmaps = CELLS.encode(people, heatmap_hw=(40, 50)).amax(dim=0)
     fields = paf.encode(people[None], torch.ones(1, 2, 4, dtype=torch.bool), edges=edges, map_hw=(40, 50))[0]
 
-    keypoints, scores = paf.group_people(*paf.find_peaks(heatmaps, min_score=0.1), fields, edges=edges)
+    keypoints, scores = people_in(heatmaps, fields, edges)
 
     assert (scores > 0.8).all()
     order = keypoints[:, 0, 1].argsort()
@@ -158,7 +178,7 @@ def test_missing_keypoint_splits_nobody_when_another_way_connects():
     heatmaps = CELLS.encode(person, heatmap_hw=(40, 50))[0] * valid[0, :, None, None]
     fields = paf.encode(person[None], valid[None], edges=edges, map_hw=(40, 50))[0]
 
-    keypoints, scores = paf.group_people(*paf.find_peaks(heatmaps, min_score=0.1), fields, edges=edges)
+    keypoints, scores = people_in(heatmaps, fields, edges)
 
     assert len(keypoints) == 1
     assert (scores[0] > 0).tolist() == valid[0].tolist()
@@ -169,7 +189,8 @@ def test_no_person_gets_a_keypoint_twice_and_no_peak_two_people():
     heatmaps, fields = torch.rand(17, 40, 40, generator=generator), torch.randn(38, 40, 40, generator=generator)
     peaks, peak_scores = paf.find_peaks(heatmaps, min_score=0.5, max_peaks=10)
 
-    keypoints, scores = paf.group_people(peaks, peak_scores, fields + 0.5, edges=EDGES)
+    limbs = paf.find_limbs(peaks, peak_scores, fields + 0.5, edges=EDGES)
+    keypoints, scores = paf.group_people(peaks, peak_scores, limbs, edges=EDGES)
 
     assert len(keypoints) > 1
     for index in range(17):
@@ -180,9 +201,7 @@ def test_no_person_gets_a_keypoint_twice_and_no_peak_two_people():
 def test_unconnected_peaks_are_nobody():
     heatmaps = CELLS.encode(crossing_people(), heatmap_hw=(40, 50)).amax(dim=0)
 
-    keypoints, scores = paf.group_people(
-        *paf.find_peaks(heatmaps, min_score=0.1), torch.zeros(6, 40, 50), edges=((0, 1), (1, 2), (2, 3))
-    )
+    keypoints, scores = people_in(heatmaps, torch.zeros(6, 40, 50), ((0, 1), (1, 2), (2, 3)))
 
     assert keypoints.shape == (0, 4, 2)
     assert scores.shape == (0, 4)

@@ -1,7 +1,7 @@
 """Synthetic frames: heatmaps and fields are drawn from known people, boxes are given."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from posecli.config import FilterConfig
 from posecli.geometry import paf
 from posecli.geometry.boxes import pairwise_iou
 from posecli.geometry.heatmaps import HeatmapCodec
-from posecli.records import CoarseMaps, Proposals
+from posecli.records import CoarsePeaks, Proposals
 from posecli.skeleton import EDGES, MIRROR
 from posecli.stages.coarse_filter import filter_proposals, keypoints_to_boxes, suppress_boxes
 
@@ -27,6 +27,20 @@ STANDING = torch.tensor(
 
 
 FACING_AWAY = STANDING[list(MIRROR)]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What the proposal network answers."""
+
+    heatmaps: torch.Tensor
+    pafs: torch.Tensor
+    map_scale: float
+
+    def read(self):
+        peaks, scores = paf.find_peaks(self.heatmaps, min_score=0.01, max_peaks=30)
+        limbs = paf.find_limbs(peaks, scores, self.pafs, edges=EDGES)
+        return CoarsePeaks(peaks.cpu(), scores.cpu(), limbs.cpu(), self.map_scale)
 
 
 def person(left, top, width, height, shape=STANDING):
@@ -50,10 +64,11 @@ def frame(people, boxes, box_scores, *, found=None):
         heatmaps = drawn.amax(dim=0)
         pafs = paf.encode(codec.to_cells(keypoints)[None], found[None], edges=EDGES, map_hw=map_hw)[0]
     boxes = torch.stack(boxes) if boxes else torch.zeros(0, 4)
-    return Proposals(boxes, torch.tensor(box_scores), CoarseMaps(heatmaps, pafs, float(STRIDE)))
+    return Proposals(boxes, torch.tensor(box_scores), Maps(heatmaps, pafs, float(STRIDE)))
 
 
 def run(proposals, **options):
+    proposals = replace(proposals, coarse=proposals.coarse.read())
     return filter_proposals(proposals, FilterConfig(**options), image_wh=IMAGE_WH)
 
 
@@ -186,11 +201,11 @@ def test_too_few_connected_keypoints_recover_nobody():
 def test_torn_off_legs_are_no_second_person():
     keypoints = person(100, 40, 80, 200)
     proposals = frame([keypoints], [box_of(keypoints)], [0.9])
-    pafs = proposals.maps.pafs.clone()
+    pafs = proposals.coarse.pafs.clone()
     waist = [channel for limb in (5, 6) for channel in (2 * limb, 2 * limb + 1)]
     pafs[waist] = 0
 
-    candidates = run(replace(proposals, maps=replace(proposals.maps, pafs=pafs)), min_recovered_keypoints=3)
+    candidates = run(replace(proposals, coarse=replace(proposals.coarse, pafs=pafs)), min_recovered_keypoints=3)
 
     assert candidates.origins == ("proposal",)
 
@@ -222,7 +237,7 @@ def test_unconnected_peaks_inside_a_box_make_its_pose():
     keypoints = person(100, 40, 80, 200)
     proposals = frame([keypoints], [box_of(keypoints)], [0.3])
 
-    candidates = run(replace(proposals, maps=replace(proposals.maps, pafs=torch.zeros_like(proposals.maps.pafs))))
+    candidates = run(replace(proposals, coarse=replace(proposals.coarse, pafs=torch.zeros_like(proposals.coarse.pafs))))
 
     assert len(candidates) == 1
     torch.testing.assert_close(candidates.coarse_keypoints[0], keypoints, rtol=0, atol=1.0)
@@ -272,7 +287,7 @@ def test_noise_neither_fails_nor_breaks_the_ranges():
     corner = torch.rand(100, 2, generator=generator) * 200
     boxes = torch.cat((corner, corner + torch.rand(100, 2, generator=generator) * 100), dim=1)
 
-    proposals = Proposals(boxes, torch.rand(100, generator=generator), CoarseMaps(heatmaps, pafs, 4.0))
+    proposals = Proposals(boxes, torch.rand(100, generator=generator), Maps(heatmaps, pafs, 4.0))
     candidates = run(proposals)
 
     assert len(candidates) <= FilterConfig.max_people
@@ -323,13 +338,9 @@ def test_soft_nms_lowers_the_scores_of_overlapping_boxes_and_their_turn(kind, wa
 @pytest.mark.parametrize("way", ["suppress", "filter"])
 def test_soft_nms_drops_what_sinks_too_low_with_the_detectors_score(way):
     proposals = frame([], SIDE_BY_SIDE[:2], [0.9, 0.8])
-    config = FilterConfig(box_nms="soft_gaussian", min_soft_score=0.5)
+    options = {"box_nms": "soft_gaussian", "min_soft_score": 0.5}
 
-    soft = (
-        suppress_boxes(proposals, config)
-        if way == "suppress"
-        else filter_proposals(proposals, config, image_wh=IMAGE_WH)
-    )
+    soft = suppress_boxes(proposals, FilterConfig(**options)) if way == "suppress" else run(proposals, **options)
 
     assert soft.box_scores.tolist() == pytest.approx([0.9])
     assert [(rejection.reason, rejection.box_score) for rejection in soft.rejections] == [
@@ -347,9 +358,9 @@ def test_boxes_with_one_pose_are_one_person_whatever_the_nms(kind):
     assert reasons(candidates) == ["same_pose"]
 
 
-def test_the_filter_wants_maps():
-    with pytest.raises(ValueError, match="coarse heatmaps"):
-        run(Proposals(torch.zeros(0, 4), torch.zeros(0)))
+def test_the_filter_wants_coarse_keypoints():
+    with pytest.raises(ValueError, match="coarse keypoints"):
+        filter_proposals(Proposals(torch.zeros(0, 4), torch.zeros(0)), FilterConfig(), image_wh=IMAGE_WH)
 
 
 def test_recovered_boxes_end_at_the_image():
@@ -365,24 +376,22 @@ def test_recovered_boxes_end_at_the_image():
 def test_gpu_agrees_with_cpu():
     one, other = person(100, 40, 90, 200), person(112, 46, 90, 200, FACING_AWAY)
     proposals = frame([one, other], [box_of(one), box_of(other)], [0.9, 0.8])
-    maps = CoarseMaps(proposals.maps.heatmaps.cuda(), proposals.maps.pafs.cuda(), proposals.maps.map_scale)
-    there = Proposals(proposals.boxes.cuda(), proposals.box_scores.cuda(), maps)
+    maps = Maps(proposals.coarse.heatmaps.cuda(), proposals.coarse.pafs.cuda(), proposals.coarse.map_scale)
 
-    expected, actual = run(proposals), run(there)
+    expected, actual = run(proposals), run(replace(proposals, coarse=maps))
 
-    assert actual.boxes.is_cuda
     assert actual.origins == expected.origins
-    torch.testing.assert_close(actual.coarse_keypoints.cpu(), expected.coarse_keypoints, rtol=0, atol=1e-3)
+    torch.testing.assert_close(actual.coarse_keypoints, expected.coarse_keypoints, rtol=0, atol=1e-3)
 
 
 def test_echo_inside_a_person_is_nobody():
     body = person(40, 40, 80, 200)
     echo = body + torch.tensor([14.0, 6.0])
     faint = frame([body, echo], [box_of(body)], [0.9])
-    heatmaps = faint.maps.heatmaps.clone()
-    strong = frame([body], [box_of(body)], [0.9]).maps.heatmaps
+    heatmaps = faint.coarse.heatmaps.clone()
+    strong = frame([body], [box_of(body)], [0.9]).coarse.heatmaps
     heatmaps = torch.where(strong > 0.05, strong, 0.6 * heatmaps)
 
-    candidates = run(replace(faint, maps=replace(faint.maps, heatmaps=heatmaps)))
+    candidates = run(replace(faint, coarse=replace(faint.coarse, heatmaps=heatmaps)))
 
     assert candidates.origins == ("proposal",)
