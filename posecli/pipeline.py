@@ -43,11 +43,6 @@ class Pipeline:
     boxes: BoxFile | None = None  # where the user brought the boxes
     networks: dict[str, nn.Module] = field(default_factory=dict)  # all that the stages run, by name
 
-    @property
-    def device(self) -> torch.device:
-        """Where the networks are."""
-        return self.refiner.device
-
     def provenance(self) -> dict[str, Any]:
         """Return what decides which poses come out, as every output records it."""
         record: dict[str, Any] = {"networks": self.weights, "config": asdict(self.config)}
