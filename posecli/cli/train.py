@@ -79,16 +79,18 @@ def run(
 ) -> None:
     """Train the network that CONFIG (TOML) describes, on pictures below --data.
 
-    The run folder gets config.json, log.jsonl, checkpoint.pt, last.safetensors and, if there is something to measure
-    on, best.safetensors. Also: `posecli train pack` makes a training set of one file for a machine with nothing but
-    torch and numpy, `posecli train export` takes the weights out of a run folder. Under `torchrun --nproc-per-node N
-    -m posecli train CONFIG` N processes share each batch, on a CUDA device each or on the CPU.
+    The run folder gets config.json, log.jsonl, its curves as curves.csv and curves.png, checkpoint.pt, last.safetensors
+    and, if there is something to measure on, best.safetensors. Also: `posecli train pack` makes a training set of one
+    file for a machine with nothing but torch and numpy, `posecli train export` takes the weights out of a run folder.
+    Under `torchrun --nproc-per-node N -m posecli train CONFIG` N processes share each batch, on a CUDA device each or
+    on the CPU.
     """
     from posecli.config import load_train_config
 
     options = load_train_config(config)
     import torch
 
+    from posecli.engines.curves import draw_curves
     from posecli.runtime import join_workers, resolve_device
     from posecli.training.distill import load_teacher
     from posecli.training.loop import Trainer
@@ -110,7 +112,15 @@ def run(
             trainer.resume()
         told = workers.first and not quiet
         with _reporter(total=options.steps, done=trainer.run.step, quiet=not told) as report:
-            done = trainer.fit(evaluate=evaluate, report=report, minutes=minutes)
+
+            def tell(record: dict[str, Any]) -> None:
+                report(record)
+                if "scores" in record:
+                    draw_curves(folder)
+
+            done = trainer.fit(evaluate=evaluate, report=tell, minutes=minutes, config_file=config)
+        if workers.first:
+            draw_curves(folder)
         if done and workers.first:
             trainer.export(folder / "last.safetensors")
         elif told:

@@ -27,6 +27,7 @@ from posecli.networks._weights import save_weights
 from posecli.runtime import Workers, half_precision, place
 from posecli.training.optimizers import make_optimizers
 from posecli.training.phases import Phase, phases_of
+from posecli.training.run_folder import RunFolder
 from posecli.training.start import begin
 from posecli.training.tasks import Task
 
@@ -86,7 +87,7 @@ class Trainer:
         workers: Workers,
     ) -> None:
         self.config, self.spec, self.task, self.folder, self.device = config, spec, task, folder, workers.device
-        self.workers, self.checkpoint = workers, folder / _CHECKPOINT
+        self.workers, self.checkpoint, self.files = workers, folder / _CHECKPOINT, RunFolder(folder)
         if config.batch % workers.count:
             raise ConfigError(f"a batch of {config.batch} cannot be shared equally by {workers.count} processes")
         self.phases = phases_of(config, task.datasets)
@@ -153,20 +154,27 @@ class Trainer:
         run = self.run
         save_weights(run.ema, path, {**_facts(self.config, run.step, run.samples), **metadata})
 
-    def fit(self, *, evaluate: Evaluate | None, report: Report, minutes: float | None = None) -> bool:
+    def fit(
+        self,
+        *,
+        evaluate: Evaluate | None,
+        report: Report,
+        minutes: float | None = None,
+        config_file: Path | None = None,
+    ) -> bool:
         """Train to the last step, or for some minutes, and write a checkpoint.
 
         Args:
             evaluate: measures the averaged network; its "score" decides which weights are kept as best.
             report: gets every log record.
             minutes: stop after so many, to be resumed.
+            config_file: where the configuration came from; its git commit is written down.
 
         Returns:
             Whether the last step is done.
         """
         if self.workers.first:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            (self.folder / "config.json").write_text(json.dumps(asdict(self.config), indent=1))
+            self.files.begin(self.config, config_file, done=self.run.step)
         run, config = self.run, self.config
         started = saved = evaluated = time.monotonic()
         before = run.seconds
@@ -187,6 +195,7 @@ class Trainer:
                 evaluated = time.monotonic()
         if self.workers.first:
             self.save()
+            self.files.write_curves()
         return run.step == config.steps
 
     def _stops(self, last: float) -> bool:
@@ -237,17 +246,19 @@ class Trainer:
             self.run.best = scores["score"]
             self.export(self.folder / "best.safetensors", **{key: f"{value:.4f}" for key, value in scores.items()})
         self._log({"scores": scores}, report)
+        self.files.write_curves()
 
     def _log(self, record: dict[str, Any], report: Report) -> None:
         run = self.run
         speed = run.samples / max(1e-9, run.seconds)
         left = (self.config.steps - run.step) * self.config.batch / max(1e-9, speed)
+        phase = self._phase(run.step - 1)
+        rate = phase.config.learning_rate * learning_rate(run.step - 1 - phase.first, phase.config)
         facts = {"step": run.step, "samples": run.samples, "seconds": round(run.seconds), "eta_s": round(left)}
-        record = {**facts, **record}
+        record = {**facts, "learning_rate": float(f"{rate:.4g}"), **record}
         if "scores" in record:
             run.history.append(record)
-        with (self.folder / "log.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        self.files.add(record)
         report(record)
 
 

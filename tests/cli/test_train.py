@@ -64,6 +64,8 @@ def test_training_measures_itself_and_leaves_weights_that_eval_reads(data):
     lines = outcome.stderr.splitlines()
     assert any(line.startswith("step 2  4 samples  0:00:00 left  stage0 ") for line in lines)
     assert any("AP50" in line for line in lines)
+    assert (data / "run" / "curves.csv").read_text().startswith("step,samples,seconds,learning_rate,loss,")
+    assert cv2.imread(str(data / "run" / "curves.png")) is not None
     weights = f"prs-tiny={data / 'run' / 'best.safetensors'}"
     gt = ["--gt", str(data / "people.json"), "--images", str(data / "photos")]
     scored = CliRunner().invoke(main, ["eval", *gt, "--true-boxes", "--json", "--weights", weights])
