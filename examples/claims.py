@@ -54,8 +54,8 @@ from posecli.networks import ModelSpec, fuse_batch_norm
 from posecli.pipeline import Pipeline, load_pipeline
 from posecli.runtime import Workers
 from posecli.stages.refine import Refiner
+from posecli.training.aids import load_aids
 from posecli.training.data import load_crops, picture_paths
-from posecli.training.distill import load_teacher
 from posecli.training.loop import Trainer
 from posecli.training.samples import Crops, joined
 from posecli.training.start import read_start
@@ -293,8 +293,8 @@ def train(variant: Variant, settings: Settings, seed: int, sets: TrainingSets) -
     """Train one variant; return the averaged network and its spec."""
     config = variant.config(settings, seed)
     spec = run_spec(config)
-    teacher = load_teacher(config, sets.layout.root, CPU)
-    task = make_task(config, spec, sets.crops(variant.people), CPU, teacher=teacher)
+    samples = sets.crops(variant.people)
+    task = make_task(config, spec, samples, CPU, aids=load_aids(config, samples, sets.layout.root, CPU))
     start = sets.start if config.init else {}
     with tempfile.TemporaryDirectory() as folder:
         trainer = Trainer(config, spec, task, start=start, folder=Path(folder), workers=Workers(CPU))

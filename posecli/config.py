@@ -387,6 +387,7 @@ class TrainConfig:
     network_options: dict[str, Any] = field(default_factory=dict)  # arguments of the network other than the zoo's
     loss: LossConfig = field(default_factory=LossConfig)
     teacher: TeacherConfig | None = None
+    mistakes: str = ""  # posefix: what `posecli eval --json` said of the refiner to be fixed; empty: the paper's rates
     init: str = ""  # start weights, relative to `--data`: .safetensors of the same network, or a folded MobileNet-v2
     phases: tuple[PhaseConfig, ...] = ()  # one after the other, see training.phases; none: all at once
     steps: int = 1000  # with phases the sum of theirs, and best left out

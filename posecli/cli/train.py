@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from posecli.config import TrainConfig
+    from posecli.evaluation import GroundTruth
     from posecli.networks import ModelSpec
     from posecli.training.samples import Crops, Pictures
 
@@ -91,22 +92,23 @@ def run(
     import torch
 
     from posecli.engines.curves import draw_curves
+    from posecli.engines.dev import dev_scores
     from posecli.runtime import join_workers, resolve_device
-    from posecli.training.distill import load_teacher
+    from posecli.training.aids import load_aids
     from posecli.training.loop import Trainer
     from posecli.training.tasks import make_task, run_spec
 
     if threads:
         torch.set_num_threads(threads)
     spec = run_spec(options)
-    evaluate = _evaluator(spec, dev_gt, dev_images, dev_people)
+    dev = _dev(dev_gt, dev_images, dev_people)
     folder = out or Path("runs") / config.stem
     if not resume and (folder / "checkpoint.pt").exists():
         raise ConfigError(f"{folder}: holds a run already; go on with --resume or choose another -o")
     with join_workers(resolve_device(device)) as workers:
         samples, start = _training_set(options, spec, data, packs, workers.device)
-        teacher = load_teacher(options, data, workers.device)
-        task = make_task(options, spec, samples, workers.device, teacher=teacher)
+        aids = load_aids(options, samples, data, workers.device)
+        task = make_task(options, spec, samples, workers.device, aids=aids)
         trainer = Trainer(options, spec, task, start=start, folder=folder, workers=workers)
         if resume:
             trainer.resume()
@@ -118,7 +120,10 @@ def run(
                 if "scores" in record:
                     draw_curves(folder)
 
-            done = trainer.fit(evaluate=evaluate, report=tell, minutes=minutes, config_file=config)
+            def measure(network: nn.Module) -> dict[str, float]:
+                return dev_scores(network, spec, *dev, mistakes=aids.mistakes)
+
+            done = trainer.fit(evaluate=measure if dev else None, report=tell, minutes=minutes, config_file=config)
         if workers.first:
             draw_curves(folder)
         if done and workers.first:
@@ -200,26 +205,22 @@ def _training_set(
     return load_samples(data, config, spec), start
 
 
-def _evaluator(
-    spec: ModelSpec, dev_gt: Path | None, dev_images: Path | None, dev_people: int | None
-) -> Callable[[nn.Module], dict[str, float]] | None:
-    """Return what measures the network, or None if there is nothing to measure on.
+def _dev(dev_gt: Path | None, dev_images: Path | None, dev_people: int | None) -> tuple[GroundTruth, Path] | tuple[()]:
+    """Return what to measure on, ground truth and its pictures, nothing if it is not given.
 
     Raises:
         ConfigError: only one of the two is given.
         InputError: the ground truth cannot be used.
     """
     if dev_gt is None and dev_images is None:
-        return None
+        return ()
     if dev_gt is None or dev_images is None:
         raise ConfigError("--dev-gt and --dev-images belong together")
-    from posecli.engines.dev import dev_scores, only_first
+    from posecli.engines.dev import only_first
     from posecli.evaluation import load_ground_truth
 
-    truth, folder = load_ground_truth(dev_gt), dev_images
-    if dev_people:
-        truth = only_first(truth, dev_people)
-    return lambda network: dev_scores(network, spec, truth, folder)
+    truth = load_ground_truth(dev_gt)
+    return (only_first(truth, dev_people) if dev_people else truth), dev_images
 
 
 @contextmanager

@@ -28,7 +28,9 @@ def only_first(truth: GroundTruth, people: int) -> GroundTruth:
     return kept.select({annotation["image_id"] for annotation in chosen})
 
 
-def dev_scores(network: nn.Module, spec: ModelSpec, truth: GroundTruth, folder: Path) -> dict[str, float]:
+def dev_scores(
+    network: nn.Module, spec: ModelSpec, truth: GroundTruth, folder: Path, *, mistakes: Tensor | None = None
+) -> dict[str, float]:
     """Measure a network in training, whatever its kind; `score` is the number to be best at.
 
     Args:
@@ -36,6 +38,7 @@ def dev_scores(network: nn.Module, spec: ModelSpec, truth: GroundTruth, folder: 
         spec: the network's.
         truth: people and boxes.
         folder: the truth's pictures.
+        mistakes: (K, 4) rates that a posefix network trains with; None: the official code's.
 
     Raises:
         InputError: a picture is missing or unreadable.
@@ -43,7 +46,7 @@ def dev_scores(network: nn.Module, spec: ModelSpec, truth: GroundTruth, folder: 
     device = next(network.parameters()).device
     ready = fuse_batch_norm(copy.deepcopy(network).eval())
     if spec.takes_prior:
-        before, after = fixing_ap(truth, folder, Refiner([], RefineConfig(), device, posefix=(ready, spec)))
+        before, after = fixing_ap(truth, folder, Refiner([], RefineConfig(), device, posefix=(ready, spec)), mistakes)
         return {"score": after, "AP": after, "AP_before": before}
     if spec.kind == "refiner":
         report, _ = evaluate_true_boxes(truth, folder, Refiner([(ready, spec)], RefineConfig(), device), batch=32)
@@ -53,7 +56,9 @@ def dev_scores(network: nn.Module, spec: ModelSpec, truth: GroundTruth, folder: 
 
 
 @torch.inference_mode()
-def fixing_ap(truth: GroundTruth, folder: Path, refiner: Refiner) -> tuple[float, float]:
+def fixing_ap(
+    truth: GroundTruth, folder: Path, refiner: Refiner, mistakes: Tensor | None = None
+) -> tuple[float, float]:
     """Return the AP of disturbed true poses, and of what a posefix network makes of them.
 
     The disturbances are those of training, the same at every call.
@@ -71,7 +76,7 @@ def fixing_ap(truth: GroundTruth, folder: Path, refiner: Refiner) -> tuple[float
             continue
         boxes = xywh_to_xyxy(torch.tensor([annotation["bbox"] for annotation in people], dtype=torch.float32))
         poses = true_poses(people, boxes)
-        points = disturb(poses, generator)
+        points = disturb(poses, generator, mistakes)
         group = refiner.gather([frame.image], [boxes])(slice(None))
         fixed = refiner.fix(points.to(refiner.device), poses.labelled.to(refiner.device), group).cpu()
         for results, found in ((before, points), (after, fixed)):

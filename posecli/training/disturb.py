@@ -3,19 +3,25 @@
 Source: Moon et al., "PoseFix", CVPR 2019, section 3.2 and supplementary; the rates are those of the official code
 (`main/gen_batch.py`), which has them from Ronchi and Perona, "Benchmarking and Error Diagnosis in Multi-Instance Pose
 Estimation", ICCV 2017. Where the official code fills unlabelled keypoints with another network's, ours leaves them out.
+Instead of these rates, those of one's own refiner may be taken, as `posecli eval` measures them.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from posecli.errors import InputError
+from posecli.media.checked_json import checked_object, number, read_json
 from posecli.skeleton import KEYPOINTS, MIRROR, OKS_SIGMAS
 
 GOOD, JITTER, MISS, INVERSION, SWAP = range(5)
+_MEASURED = ("jitter", "miss", "inversion", "swap")  # as `eval` names them, in this module's order
+_MOST_WRONG = 0.9  # of a keypoint's disturbances: some must stay good
 _TRIES = 12  # places drawn for each keypoint, of which the first that is no other kind of mistake counts
 
 
@@ -47,18 +53,83 @@ _SWAP_ALONE = _per_part({**dict.fromkeys(_FACE, 0.01), **dict.fromkeys(_LOWER, 0
 _SWAP_CROWDED = _per_part({**dict.fromkeys(_FACE, 0.02), **dict.fromkeys(_LOWER, 0.10), "": 0.15})
 
 
-def mistake_rates(poses: TruePoses) -> Tensor:
-    """Return the (N, K, 5) probabilities of GOOD, JITTER, MISS, INVERSION and SWAP."""
+def read_mistakes(path: Path) -> Tensor:
+    """Read how often a refiner makes each mistake at each keypoint.
+
+    Args:
+        path: what `posecli eval --json` printed for it.
+
+    Returns:
+        (K, 4) shares of the labelled keypoints that are a JITTER, MISS, INVERSION and SWAP.
+
+    Raises:
+        InputError: no such file, or one without these shares.
+    """
+    where, value = str(path), read_json(path)
+    for key in ("breakdown", "errors", "by_keypoint"):
+        value = checked_object(value, where).get(key)
+        where = f"{where}: {key}"
+    if value is None:
+        raise InputError(f"{where} is not there: wanted what `posecli eval --json` prints for one set of results")
+    found = checked_object(value, where)
+    shares = []
+    for name in KEYPOINTS:
+        if name not in found:
+            raise InputError(f"{where}: no {name}; measure on people that have all {len(KEYPOINTS)} keypoints")
+        entry = checked_object(found[name], f"{where}: {name}")
+        kinds = [number(entry, kind, f"{where}: {name}") for kind in _MEASURED]
+        if min(kinds) < 0 or sum(kinds) > 1:
+            raise InputError(f"{where}: {name}: shares {kinds} are not within 0 and 1 together")
+        shares.append(kinds)
+    return torch.tensor(shares)
+
+
+def possible_mistakes(mistakes: Tensor, present: Tensor, near_labelled: Tensor) -> Tensor:
+    """Turn shares of all keypoints into rates of those that can have the mistake.
+
+    Only a keypoint whose left-right partner is labelled can be inverted, and only one with somebody near swapped: as
+    they are a part of all, the rate among them is higher.
+
+    Args:
+        mistakes: (K, 4), see `read_mistakes`.
+        present: (M, K) bool, the labelled keypoints of a training set.
+        near_labelled: (M, K) bool, those of the people near.
+
+    Returns:
+        (K, 4); all mistakes of a keypoint together are at most .9.
+    """
+    count = present.sum(dim=0)
+    inverted = (present & present[:, list(MIRROR)]).sum(dim=0) / count.clamp(min=1)
+    swapped = (present & near_labelled).sum(dim=0) / count.clamp(min=1)
+    able = torch.stack((torch.ones_like(inverted), torch.ones_like(inverted), inverted, swapped), dim=1)
+    rates = mistakes.to(able) / able.clamp(min=0.05)
+    return rates * (_MOST_WRONG / rates.sum(dim=1, keepdim=True).clamp(min=1e-6)).clamp(max=1)
+
+
+def mistake_rates(poses: TruePoses, measured: Tensor | None = None) -> Tensor:
+    """Return the (N, K, 5) probabilities of GOOD, JITTER, MISS, INVERSION and SWAP.
+
+    Args:
+        poses: the truth.
+        measured: (K, 4) rates of a refiner, see `possible_mistakes`; None: the official code's.
+    """
+    jitter, miss, inversion, swap = _official_rates(poses) if measured is None else measured.to(poses.points).unbind(1)
+    inversion = inversion * poses.labelled[:, list(MIRROR)]
+    inversion[:, KEYPOINTS.index("nose")] = 0  # it is its own partner
+    swap = swap * poses.near_labelled
+    wrong = torch.stack((jitter.expand_as(swap), miss.expand_as(swap), inversion, swap), dim=-1)
+    return torch.cat((1 - wrong.sum(-1, keepdim=True), wrong), dim=-1)
+
+
+def _official_rates(poses: TruePoses) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the rates of JITTER, MISS, INVERSION and SWAP, (N, K) or (K,) each, where they are possible."""
     count = poses.labelled.sum(dim=1)[:, None]  # (N, 1)
     rate = poses.points.new_tensor
     jitter = torch.where(count <= 10, rate(_JITTER_FEW), rate(_JITTER_MANY))
     miss = torch.where(count <= 5, rate(_MISS[0]), torch.where(count <= 10, rate(_MISS[1]), rate(_MISS[2])))
-    inversion = rate(_INVERSION) * poses.labelled[:, list(MIRROR)]
-    inversion[:, KEYPOINTS.index("nose")] = 0  # it is its own partner
     crowded = poses.near_labelled.any(dim=1, keepdim=True) & (count <= 10)
-    swap = torch.where(crowded, rate(_SWAP_CROWDED), rate(_SWAP_ALONE)) * poses.near_labelled
-    wrong = torch.stack((jitter, miss, inversion, swap), dim=-1)
-    return torch.cat((1 - wrong.sum(-1, keepdim=True), wrong), dim=-1)
+    swap = torch.where(crowded, rate(_SWAP_CROWDED), rate(_SWAP_ALONE))
+    return jitter, miss, rate(_INVERSION), swap
 
 
 def oks_distance(oks: float, area: Tensor) -> Tensor:
@@ -67,7 +138,7 @@ def oks_distance(oks: float, area: Tensor) -> Tensor:
     return (-2 * math.log(oks) * area[:, None]).sqrt() * 2 * sigmas
 
 
-def disturb(poses: TruePoses, generator: torch.Generator) -> Tensor:
+def disturb(poses: TruePoses, generator: torch.Generator, measured: Tensor | None = None) -> Tensor:
     """Draw the keypoints that a network might have found.
 
     A good or jittered keypoint lies about its own true place (OKS above .85, or .5 to .85), a missed one farther off
@@ -77,12 +148,13 @@ def disturb(poses: TruePoses, generator: torch.Generator) -> Tensor:
     Args:
         poses: the truth.
         generator: of randomness, on the CPU.
+        measured: see `mistake_rates`.
 
     Returns:
         (N, K, 2), only to be used where `poses.labelled`.
     """
     mirror, device = list(MIRROR), poses.points.device
-    kind = torch.multinomial(mistake_rates(poses).flatten(0, 1).cpu(), 1, generator=generator)
+    kind = torch.multinomial(mistake_rates(poses, measured).flatten(0, 1).cpu(), 1, generator=generator)
     kind = kind.view(poses.labelled.shape).to(device)  # (N, K)
     places = torch.stack((poses.points, poses.points[:, mirror], poses.near, poses.near[:, mirror]), dim=2)
     labelled, near = poses.labelled, poses.near_labelled

@@ -17,6 +17,7 @@ from posecli.geometry.paf import encode as encode_pafs
 from posecli.networks import ModelSpec, get_spec
 from posecli.networks.detposenet import RawProposals, cell_centres
 from posecli.skeleton import EDGES, MIRROR
+from posecli.training.aids import Aids
 from posecli.training.augment import (
     CropAugment,
     chance,
@@ -28,7 +29,6 @@ from posecli.training.augment import (
     uniform,
 )
 from posecli.training.detection import People, two_stage_loss
-from posecli.training.distill import Teacher
 from posecli.training.disturb import TruePoses, disturb
 from posecli.training.losses import detection_loss, heatmap_loss, map_loss, place_loss, teacher_loss
 from posecli.training.samples import Crops, Pictures, on_device
@@ -68,17 +68,22 @@ def make_task(
     samples: Crops | Pictures,
     device: torch.device,
     *,
-    teacher: Teacher | None = None,
+    aids: Aids | None = None,
 ) -> Task:
-    """Bring samples and a network together, and the teacher that the configuration asks for.
+    """Bring samples, a network, and what else the configuration asks for together.
 
     Raises:
-        ConfigError: an augmentation that does not exist, samples for another kind of network, or a teacher that is not
+        ConfigError: an augmentation that does not exist, samples for another kind of network, or aids that are not
             there or of no use.
     """
+    aids = aids or Aids()
+    if config.mistakes and not spec.takes_prior:
+        raise ConfigError(f"{spec.name} takes no poses: mistakes are of use to a posefix network alone")
+    if config.mistakes and aids.mistakes is None:
+        raise ConfigError("the configuration names mistakes, which a pack does not bring: posecli train reads them")
     if config.teacher and (spec.kind != "refiner" or spec.codec.activation != "none"):
         raise ConfigError(f"{spec.name} gives no heatmaps that a [teacher] could teach")
-    if config.teacher and teacher is None:
+    if config.teacher and aids.teacher is None:
         raise ConfigError("the configuration has a [teacher], which a pack does not bring: posecli train loads it")
     known = {item.name for item in fields(CropAugment)}
     if unknown := config.augment.keys() - known:
@@ -86,7 +91,7 @@ def make_task(
     if isinstance(samples, Crops) != (spec.kind == "refiner"):
         raise ConfigError(f"{spec.name} is a {spec.kind}: it does not train on {type(samples).__name__.lower()}")
     if isinstance(samples, Crops):
-        return RefinerTask(config, spec, samples, CropAugment(**config.augment), device, teacher=teacher)
+        return RefinerTask(config, spec, samples, CropAugment(**config.augment), device, aids)
     augment = replace(CropAugment(scale=0.0, mask=0.0), **config.augment)
     return ProposerTask(config, spec, samples, augment, device)
 
@@ -101,12 +106,11 @@ class RefinerTask:
         crops: Crops,
         augment: CropAugment,
         device: torch.device,
-        *,
-        teacher: Teacher | None = None,
+        aids: Aids | None = None,
     ) -> None:
         self.loss, self.spec, self.augment, self.device = config.loss, spec, augment, device
-        self.teacher = teacher
-        self.crops = on_device(crops, device)
+        self.crops, aids = on_device(crops, device), aids or Aids()
+        self.teacher, self.mistakes = aids.teacher, aids.mistakes
         self.mirror = torch.tensor(MIRROR, device=device)
 
     @property
@@ -140,7 +144,7 @@ class RefinerTask:
         batch = {"images": self.spec.normalise(images), "points": points, "weights": weights, "present": present}
         if self.spec.takes_prior:
             people = TruePoses(points, present, near, near_labelled, area(crops.boxes[index]) * _scale(to_crop))
-            batch["prior"] = disturb(people, generator)
+            batch["prior"] = disturb(people, generator, self.mistakes)
         if self.teacher:
             batch["taught"] = self.teacher.heatmaps(images, self.spec.codec)
         return batch

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from posecli.cli import main
 from posecli.networks import load_network
 from posecli.runtime import Workers
+from posecli.skeleton import KEYPOINTS
 
 CONFIG = """
 network = "prs-tiny"
@@ -112,6 +113,24 @@ def test_a_teacher_is_found_below_the_data(data):
     assert "  teacher " in outcome.stderr
     (data / "teacher.safetensors").unlink()
     assert run(data, "-o", str(data / "again")).exit_code == 5
+
+
+def test_posefix_learns_the_mistakes_that_eval_measured(data):
+    small = "[network_options]\nwidth = 16\ntrunk = {blocks = [1, 1, 1, 1]}\n[[datasets]]"
+    text = CONFIG.replace("prs-tiny", "posefix-r50").replace("[[datasets]]", small)
+    (data / "run.toml").write_text(f'mistakes = "report.json"\n{text}')
+    dev = ["--dev-gt", str(data / "people.json"), "--dev-images", str(data / "photos")]
+    missing = run(data, *dev)
+    shares = {"good": 0.1, "jitter": 0.0, "miss": 0.9, "inversion": 0.0, "swap": 0.0}
+    report = {"breakdown": {"errors": {"by_keypoint": dict.fromkeys(KEYPOINTS, shares)}}}
+    (data / "report.json").write_text(json.dumps(report))
+
+    outcome = run(data, *dev)
+
+    assert missing.exit_code == 4
+    assert "report.json: no such file" in missing.stderr
+    assert outcome.exit_code == 0, outcome.output
+    assert "AP_before 0.0000" in outcome.stderr  # nearly everything is a miss; at the paper's rates it is above .2
 
 
 def test_what_cannot_be_used_is_one_line(data):

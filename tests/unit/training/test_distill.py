@@ -12,6 +12,7 @@ from posecli.config import DatasetConfig, TeacherConfig, TrainConfig, load_train
 from posecli.errors import ConfigError
 from posecli.geometry.heatmaps import HeatmapCodec
 from posecli.networks import get_spec
+from posecli.training.aids import Aids
 from posecli.training.augment import CropAugment
 from posecli.training.distill import Teacher, load_teacher
 from posecli.training.losses import teacher_loss
@@ -50,7 +51,7 @@ def test_a_teacher_has_nothing_to_teach_itself_and_never_learns():
         answer = network(batch_of(RefinerTask(CONFIG, SPEC, crops(), CropAugment(), CPU))["images"])[-1]
         network.msr.head.weight /= answer.abs().amax()
         network.msr.head.bias -= answer.amin() / answer.abs().amax()
-    task = RefinerTask(CONFIG, SPEC, crops(), CropAugment(), CPU, teacher=teacher)
+    task = RefinerTask(CONFIG, SPEC, crops(), CropAugment(), CPU, Aids(teacher))
     batch = batch_of(task)
 
     own = task.losses(network, batch)["teacher"]
@@ -105,9 +106,8 @@ def test_what_the_teacher_does_not_see_and_where_nobody_is_teaches_nothing():
     taught = torch.zeros(3, 17, 16, 16)
     taught[:, 3, 5, 5] = 0.9
     taught[:, 4, 5, 5] = 0.2
-    task = RefinerTask(
-        CONFIG, SPEC, crops(), CropAugment(), CPU, teacher=Teacher(Draws(SPEC.codec), SPEC, CONFIG.teacher, CPU)
-    )
+    teacher = Teacher(Draws(SPEC.codec), SPEC, CONFIG.teacher, CPU)
+    task = RefinerTask(CONFIG, SPEC, crops(), CropAugment(), CPU, Aids(teacher))
     batch = {**batch_of(task), "taught": taught}
     answer = torch.zeros_like(taught)
 

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 import torch
 
+from posecli.errors import InputError
 from posecli.skeleton import KEYPOINTS, MIRROR
-from posecli.training.disturb import TruePoses, disturb, mistake_rates, oks_distance
+from posecli.training.disturb import (
+    TruePoses,
+    disturb,
+    mistake_rates,
+    oks_distance,
+    possible_mistakes,
+    read_mistakes,
+)
 
 
 def poses(count, *, labelled=None, near=True):
@@ -32,12 +43,64 @@ def test_rates_are_those_of_the_official_code():
     torch.testing.assert_close(rates.sum(-1), torch.ones(17))
 
 
-def test_mistakes_happen_as_often_as_they_should():
+MEASURED = {"good": 0.6, "jitter": 0.1, "inversion": 0.04, "swap": 0.06, "miss": 0.2}
+
+
+def report_of(by_keypoint):
+    return {"AP": 0.4, "breakdown": {"errors": {"num_keypoints": 9, "by_keypoint": by_keypoint}}}
+
+
+def test_the_mistakes_of_a_refiner_are_read_from_its_evaluation(tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(report_of(dict.fromkeys(KEYPOINTS, MEASURED))))
+
+    shares = read_mistakes(path)
+
+    torch.testing.assert_close(shares, torch.tensor([0.1, 0.2, 0.04, 0.06]).expand(17, 4))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"AP": 0.4}, "breakdown is not there|breakdown: null"),
+        (report_of({"nose": MEASURED}), "no left_eye"),
+        (report_of({name: {**MEASURED, "miss": 0.9} for name in KEYPOINTS}), "not within 0 and 1"),
+        (report_of({name: {**MEASURED, "swap": "often"} for name in KEYPOINTS}), 'swap is "often"'),
+        ([], "a list, wanted a JSON object"),
+    ],
+)
+def test_a_report_without_mistakes_is_refused(changed, said, tmp_path):
+    path = tmp_path / "report.json"
+    path.write_text(json.dumps(changed))
+
+    with pytest.raises(InputError, match=said):
+        read_mistakes(path)
+
+
+def test_rare_chances_are_taken_more_often():
+    near = torch.zeros(4, 17, dtype=torch.bool)
+    near[0] = True  # one of four people has somebody near
+    labelled = torch.ones(4, 17, dtype=torch.bool)
+    labelled[2:, KEYPOINTS.index("right_knee")] = False
+
+    rates = possible_mistakes(torch.tensor([0.1, 0.2, 0.04, 0.06]).expand(17, 4), labelled, near)
+
+    left_knee, wrist = KEYPOINTS.index("left_knee"), KEYPOINTS.index("left_wrist")
+    torch.testing.assert_close(rates[wrist], torch.tensor([0.1, 0.2, 0.04, 0.24]))
+    torch.testing.assert_close(rates[left_knee], torch.tensor([0.1, 0.2, 0.08, 0.24]))
+    often = possible_mistakes(torch.tensor([0.4, 0.3, 0.1, 0.2]).expand(17, 4), labelled, near)
+    torch.testing.assert_close(often.sum(1), torch.full((17,), 0.9))
+
+
+@pytest.mark.parametrize("measured", [None, torch.tensor([0.25, 0.15, 0.12, 0.08]).expand(17, 4)])
+def test_mistakes_happen_as_often_as_they_should(measured):
     people = poses(4000)
-    wanted = mistake_rates(people)[0]
+    wanted = mistake_rates(people, measured)[0]
 
-    found = disturb(people, torch.Generator().manual_seed(1))
+    found = disturb(people, torch.Generator().manual_seed(1), measured)
 
+    if measured is not None:
+        torch.testing.assert_close(wanted[5], torch.tensor([0.4, 0.25, 0.15, 0.12, 0.08]))
     off = (found - people.points).norm(dim=-1)  # (N, K)
     far, middle, close = (oks_distance(oks, people.area) for oks in (0.1, 0.5, 0.85))
     mirrored = (found - people.points[:, list(MIRROR)]).norm(dim=-1) <= middle
