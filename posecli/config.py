@@ -181,6 +181,9 @@ QUALITIES: dict[str, dict[str, Any]] = {
 }
 
 
+ENGINES = ("torch", "onnx")  # what networks run in: torch, or ONNX Runtime, which the extra `onnx` brings
+
+
 @dataclass(frozen=True, kw_only=True)
 class PipelineConfig:
     """Everything that decides which poses come out for a given input; each run writes it beside its output."""
@@ -190,6 +193,7 @@ class PipelineConfig:
     refine: RefineConfig = field(default_factory=RefineConfig)
     merge: MergeConfig = field(default_factory=MergeConfig)
     quality: str = "balanced"  # the preset of QUALITIES that was asked for; the fields say what came of it
+    engine: str = "torch"  # one of ENGINES; the same answers within rounding
     batch_frames: int = 4  # frames a proposal batch
     batch_crops: int = 16  # crops a refiner batch, taken across frames
 
@@ -197,6 +201,8 @@ class PipelineConfig:
         """Refuse what cannot work."""
         if self.quality not in QUALITIES:
             raise ConfigError(f"unknown quality {self.quality!r}; choose from {', '.join(QUALITIES)}")
+        if self.engine not in ENGINES:
+            raise ConfigError(f"unknown engine {self.engine!r}; choose from {', '.join(ENGINES)}")
         _check_positive("batch_frames", self.batch_frames)
         _check_positive("batch_crops", self.batch_crops)
 

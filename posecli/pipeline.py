@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from posecli.backends.engine import run_in_onnx
+from posecli.backends.export import can_be_exported
 from posecli.backends.onnx import PREFIX as ONNX
 from posecli.backends.onnx import load_onnx, onnx_path
 from posecli.config import PipelineConfig, RefineConfig
@@ -19,12 +21,12 @@ from posecli.errors import ConfigError, WeightsError
 from posecli.media.boxes import BoxFile
 from posecli.media.files import sha256
 from posecli.networks import ModelSpec, get_spec, load_network, random_network
-from posecli.networks._weights import find_weights
+from posecli.networks._weights import digest, find_weights
 from posecli.records import Annotated, Candidates, Frame, Poses, Proposals
 from posecli.runtime import Uploader, has_own_memory, resolve_device
 from posecli.stages.batches import no_memory_left
 from posecli.stages.coarse_filter import filter_proposals, suppress_boxes
-from posecli.stages.detect import Detector, JudgedBoxes, Pending, ProposalSource, Proposer, pictures
+from posecli.stages.detect import BoxSource, Detector, JudgedBoxes, Pending, ProposalSource, Proposer, pictures
 from posecli.stages.merge import merge
 from posecli.stages.refine import Found, Refiner
 
@@ -42,6 +44,7 @@ class Pipeline:
     weights: dict[str, str] = field(default_factory=dict)  # each network's SHA-256, or `RANDOM_WEIGHTS`, by name
     boxes: BoxFile | None = None  # where the user brought the boxes
     networks: dict[str, nn.Module] = field(default_factory=dict)  # all that the stages run, by name
+    loading_notes: tuple[str, ...] = ()  # what there was to say of the networks, a line each
 
     def provenance(self) -> dict[str, Any]:
         """Return what decides which poses come out, as every output records it."""
@@ -62,7 +65,7 @@ class Pipeline:
 
     def notes(self) -> tuple[str, ...]:
         """Return what there is to say after a run, a line each."""
-        notes = [self.warning] if self.warning else []
+        notes = [*self.loading_notes, self.warning] if self.warning else list(self.loading_notes)
         if self.boxes is not None and self.boxes.missing:
             count = self.boxes.missing
             notes.append(f"{self.boxes.path}: does not know {count} of the frames; nobody is found on them")
@@ -181,35 +184,48 @@ class _Loader:
         device: as in `runtime.resolve_device`.
         weights: files by network name, for networks that shall not use those that come with posecli.
         allow_random: networks without weights get random ones, always the same.
+        engine: one of `config.ENGINES`, for networks of the zoo.
     """
 
-    def __init__(self, device: str, weights: dict[str, Path] | None, *, allow_random: bool) -> None:
+    def __init__(self, device: str, weights: dict[str, Path] | None, *, allow_random: bool, engine: str) -> None:
         self.device = resolve_device(device)
         self.used: dict[str, str] = {}  # by network name
         self.networks: dict[str, nn.Module] = {}
-        self._given, self._allow_random = dict(weights or {}), allow_random
+        self.notes: list[str] = []  # what there is to say, a line each
+        self._given, self._allow_random, self._engine = dict(weights or {}), allow_random, engine
 
-    def __call__(self, name: str, *, kind: str) -> tuple[nn.Module, ModelSpec]:
-        """Load a network of this kind."""
-        self.networks[name], spec = self._load(name, kind)
+    def __call__(self, name: str, *kinds: str) -> tuple[nn.Module, ModelSpec]:
+        """Load a network of one of these kinds."""
+        self.networks[name], spec = self._load(name, kinds)
         return self.networks[name], spec
 
-    def _load(self, name: str, kind: str) -> tuple[nn.Module, ModelSpec]:
+    def _load(self, name: str, kinds: Sequence[str]) -> tuple[nn.Module, ModelSpec]:
         if name.startswith(ONNX):
             self.used[name] = sha256(onnx_path(name))
-            return load_onnx(name, device=self.device, kind=kind)
+            return load_onnx(name, device=self.device, kinds=kinds)
         spec = get_spec(name)
-        path = self._given.get(name)
+        if spec.kind not in kinds:
+            raise ConfigError(f"{name} is a {spec.kind}, wanted a {' or '.join(kinds)}")
+        load = self._in_torch(spec)
+        if self._engine == "torch":
+            return load()
+        if not can_be_exported(spec):
+            self.notes.append(f"{name} runs in torch: ONNX files are made of refiners and proposers")
+            return load()
+        return run_in_onnx(load, name=name, digest=self.used[name], device=self.device, kinds=kinds)
+
+    def _in_torch(self, spec: ModelSpec) -> Callable[[], tuple[nn.Module, ModelSpec]]:
+        """Note which weights a network gets; return what builds it with these."""
+        path = self._given.get(spec.name)
         try:
-            path = path or find_weights(name)
+            path = path or find_weights(spec.name)
         except WeightsError:
-            if not self._allow_random or spec.kind != kind:
+            if not self._allow_random:
                 raise
-            self.used[name] = RANDOM_WEIGHTS
-            return random_network(spec), spec
-        network, spec = load_network(name, path, kind=kind)
-        self.used[name] = sha256(path)
-        return network, spec
+            self.used[spec.name] = RANDOM_WEIGHTS
+            return lambda: (random_network(spec), spec)
+        self.used[spec.name] = digest(path)
+        return lambda: load_network(spec.name, path)
 
     def refuse_unused(self) -> None:
         """Say so if weights were given for a network that nobody asked for."""
@@ -220,15 +236,16 @@ class _Loader:
 def load_refiner(
     config: RefineConfig,
     *,
+    engine: str = PipelineConfig.engine,
     device: str = "auto",
     weights: dict[str, Path] | None = None,
     allow_random: bool = False,
 ) -> tuple[Refiner, tuple[str, ...]]:
     """Load the refinement networks alone; see `load_pipeline`. Also return what there is to say, a line each."""
-    load = _Loader(device, weights, allow_random=allow_random)
+    load = _Loader(device, weights, allow_random=allow_random, engine=engine)
     refiner = _refiner(config, load)
     warning = random_warning(load.used)
-    return refiner, (warning,) if warning else ()
+    return refiner, (*load.notes, warning) if warning else tuple(load.notes)
 
 
 def load_pipeline(
@@ -255,33 +272,34 @@ def load_pipeline(
     for name in (config.detect.detector, config.detect.proposer, *config.refine.networks):
         if not name.startswith(ONNX):
             get_spec(name)  # a misspelt name shows before anything is loaded
-    load = _Loader(device, weights, allow_random=allow_random)
+    load = _Loader(device, weights, allow_random=allow_random, engine=config.engine)
     boxes = BoxFile(Path(config.detect.boxes)) if config.detect.boxes else None
     proposer, refiner = _proposals(config, boxes, load), _refiner(config.refine, load)
     load.refuse_unused()
     config = replace(config, refine=refiner.config)  # with what it left to the weights: the record says all
-    return Pipeline(proposer, refiner, config, load.used, boxes, load.networks)
+    return Pipeline(proposer, refiner, config, load.used, boxes, load.networks, tuple(load.notes))
 
 
 def _refiner(config: RefineConfig, load: _Loader) -> Refiner:
-    members = [load(name, kind="refiner") for name in config.members]
-    posefix = load(config.posefix, kind="refiner") if config.posefix else None
+    members = [load(name, "refiner") for name in config.members]
+    posefix = load(config.posefix, "refiner") if config.posefix else None
     return Refiner(members, config, load.device, posefix=posefix)
 
 
 def _proposals(config: PipelineConfig, boxes: BoxFile | None, load: _Loader) -> ProposalSource:
     """Load what gives the boxes, and beside it, if the filter is on, what gives the coarse keypoints."""
     detect = config.detect
-    foreign = detect.detector.startswith(ONNX)
-    if boxes is None and not foreign and get_spec(detect.detector).kind != "detector":
-        return _proposer(detect.detector, config, load)
-    source = boxes or Detector(load(detect.detector, kind="detector")[0], load.device)
-    proposer = _proposer(detect.proposer, config, load) if config.filtering.filter else None
+    source: BoxSource | None = boxes
+    if source is None:
+        network, spec = load(detect.detector, "proposer", "detector")
+        if spec.kind == "proposer":
+            return _proposer(network, spec, config, load)
+        source = Detector(network, load.device)
+    proposer = _proposer(*load(detect.proposer, "proposer"), config, load) if config.filtering.filter else None
     return JudgedBoxes(source, proposer, detect)
 
 
-def _proposer(name: str, config: PipelineConfig, load: _Loader) -> Proposer:
-    network, spec = load(name, kind="proposer")
+def _proposer(network: nn.Module, spec: ModelSpec, config: PipelineConfig, load: _Loader) -> Proposer:
     filtering = config.filtering
     least = max(filtering.min_coarse_score, _LEAST_PEAK) if filtering.filter else None
     return Proposer(network, spec, config.detect, load.device, min_peak_score=least)

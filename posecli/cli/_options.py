@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from posecli.config import (
     BOX_NMS,
+    ENGINES,
     POSE_NMS,
     POSE_SCORES,
     QUALITIES,
@@ -59,6 +60,13 @@ _OPTIONS = (
         help=f"Preset of other options, which win where they are given: {_told(QUALITIES)}.",
     ),
     click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option(
+        "--engine",
+        type=click.Choice(ENGINES),
+        default=PipelineConfig.engine,
+        show_default=True,
+        help="What the networks run in; onnx is ONNX Runtime, of the extra posecli[onnx].",
+    ),
     click.option("--detector", default=DetectConfig.detector, show_default=True, help="Network that gives the boxes."),
     click.option(
         "--boxes", metavar="FILE", default="", help="Take the boxes of this COCO results or dataset JSON instead."
@@ -265,7 +273,9 @@ def pipeline_options(
             stages = {"detect": DetectConfig, "filtering": FilterConfig, "refine": RefineConfig, "merge": MergeConfig}
             _preset(options)
             parts: dict[str, Any] = {name: _build(kind, options) for name, kind in stages.items()}
-            config = PipelineConfig(**parts, **{name: options.pop(name) for name in ("quality", "batch_crops")})
+            config = PipelineConfig(
+                **parts, **{name: options.pop(name) for name in ("quality", "engine", "batch_crops")}
+            )
             loading = {"device": device, "weights": _weight_files(weights), "allow_random": allow_random_weights}
             command(config=config, loading=loading, **options)
 

@@ -112,6 +112,32 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
         raise WeightsError("; ".join(_complaint(verdict) for verdict in bad))
 
 
+@weights.command()
+@click.argument("name", metavar="NAME")
+@click.option("--onnx", is_flag=True, help="As an ONNX file; needs the extra posecli[onnx].")
+@click.option("--weights", "file", type=click.Path(path_type=Path), help="Weights instead of those on this machine.")
+@click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write.  [default: NAME.onnx]")
+@_QUIET
+def export(name: str, onnx: bool, file: Path | None, out: Path | None, quiet: bool) -> None:
+    """Write a network with its weights for other programs, and for --detector and --refiner onnx:FILE; prints where.
+
+    The file takes batches, and a proposer's pictures, of any size. It is written only if it answers as torch does.
+    """
+    from posecli.backends.export import TOLERANCE, export_network
+    from posecli.errors import ConfigError
+
+    if not onnx:
+        raise ConfigError("export writes one format only, which --onnx names: add --onnx")
+    exported = export_network(name, out or Path(f"{name}.onnx"), weights=file)
+    if not quiet:
+        click.echo(
+            f"{exported.network}, {exported.bytes / 1e6:.1f} MB; answers are within {exported.difference:.0e} of "
+            f"torch's, as a share of the largest ({TOLERANCE:.0e} is allowed)",
+            err=True,
+        )
+    click.echo(exported.path)
+
+
 def _file_of(name: str) -> Path:
     """Take a file, or a network's weights on this machine."""
     from posecli.networks._weights import cached_path, find_weights

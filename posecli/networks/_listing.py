@@ -14,7 +14,7 @@ from posecli.networks._checkpoints import CHECKPOINTS, Checkpoint
 from posecli.networks._count import count
 from posecli.networks._import import fitting
 from posecli.networks._sizes import SIZES
-from posecli.networks._weights import cached_path, read_weights, shipped_path
+from posecli.networks._weights import SHIPPED_LICENSE, cached_path, read_weights, shipped_path
 
 _TASKS = {"refiner": "keypoints", "proposer": "coarse poses", "detector": "boxes"}
 
@@ -115,7 +115,7 @@ def _entry(spec: ModelSpec, checkpoint: Checkpoint | None, size: tuple[int, floa
         gmacs=gmacs,
         ap=checkpoint.ap if checkpoint else spec.reported_ap,
         ap_on=checkpoint.ap_on if checkpoint else spec.reported_on,
-        license=checkpoint.license if checkpoint else ("Apache-2.0" if where == "shipped" else spec.license),
+        license=checkpoint.license if checkpoint else (SHIPPED_LICENSE if where == "shipped" else spec.license),
         bytes=path.stat().st_size if path else 4 * params,
         where=where,
         origin=(checkpoint.url or checkpoint.page) if checkpoint and not path else "",

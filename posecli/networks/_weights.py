@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from posecli.errors import WeightsError
-from posecli.media.files import replacing
+from posecli.media.files import replacing, sha256
 from posecli.networks._checkpoints import CHECKPOINTS
 from posecli.networks._pickled import read_pickled
+
+SHIPPED_LICENSE = "Apache-2.0"  # of the weights that come with posecli
 
 _PACKAGE = Path(__file__).parents[1]
 _FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
@@ -70,19 +73,35 @@ def find_weights(name: str) -> Path:
     raise WeightsError(f"{name}: posecli comes without weights for it; train them or name a file with --weights")
 
 
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Say what is wrong with a file that is to be read."""
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        yield
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file of weights in hex.
+
+    Raises:
+        WeightsError: it is missing or cannot be read.
+    """
+    with _telling(path):
+        return sha256(path)
+
+
 def read_weights(path: Path) -> WeightsFile:
     """Read a file of weights, ours (safetensors) or a public checkpoint (`.pth`), told apart by content.
 
     Raises:
         WeightsError: missing, damaged, or with more in it than weights.
     """
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
-    try:
-        with path.open("rb") as file:
-            is_safetensors = file.read(9)[8:] == b"{"  # after the header's length
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from error
+    with _telling(path), path.open("rb") as file:
+        is_safetensors = file.read(9)[8:] == b"{"  # after the header's length
     if not is_safetensors and path.suffix != ".safetensors":
         return WeightsFile(path, read_pickled(path), safe=False)
     from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - see `save_tensors`

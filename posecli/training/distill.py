@@ -85,7 +85,7 @@ def load_teacher(run: TrainConfig, root: Path, device: torch.device) -> Teacher 
         return None
     if config.network.startswith(PREFIX):
         path = root / config.network.removeprefix(PREFIX)
-        network, spec = load_onnx(f"{PREFIX}{path}", device=device, kind="refiner")
+        network, spec = load_onnx(f"{PREFIX}{path}", device=device, kinds=["refiner"])
     else:
         weights = root / config.weights if config.weights else None
         network, spec = load_network(config.network, weights, kind="refiner")

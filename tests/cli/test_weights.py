@@ -278,3 +278,26 @@ def test_the_command_leaves_torch_unloaded_until_it_is_needed():
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
 
     assert done.stdout == "False\n"
+
+
+def test_an_exported_network_is_a_refiner_for_infer(tmp_path, examples):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    file = tmp_path / "mine.onnx"
+    result = run("export", "prs-tiny", "--onnx", "-o", file)
+
+    assert (result.exit_code, result.stdout) == (0, f"{file}\n"), result.output
+    assert "prs-tiny, 7." in result.stderr
+    assert "of torch's" in result.stderr
+    arguments = ["--refiner", f"onnx:{file}", "--max-frames", "2", "--no-overlay", "-o", str(tmp_path / "poses")]
+    arguments += ["--min-box-score", "0", "--min-score", "0", "--no-filter", "--max-people", "2"]  # whoever that is
+    annotated = CliRunner().invoke(main, ["infer", str(examples / "walkers.mp4"), *arguments])
+    assert annotated.exit_code == 0, annotated.output
+    assert json.loads((tmp_path / "poses" / "walkers.results.json").read_text())
+
+
+def test_export_wants_a_format():
+    result = run("export", "prs-tiny")
+
+    assert result.exit_code == 2
+    assert "add --onnx" in result.stderr

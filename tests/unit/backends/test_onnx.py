@@ -1,4 +1,4 @@
-"""Tiny ONNX files with the outputs of the families that posecli knows, made here."""
+"""ONNX files behind our contracts, read by what they answer and by what is told beside them."""
 
 from __future__ import annotations
 
@@ -12,71 +12,15 @@ from posecli.errors import ConfigError, WeightsError
 from posecli.pipeline import load_pipeline
 from posecli.records import Frame
 
-onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402 - after the check that it is there
+from onnx_files import constant_net, heatmap_net, simcc_net
 
 CPU = torch.device("cpu")
 
 
-def save(path, nodes, constants, outputs, *, shape):
-    """Write a graph with one input `images`."""
-    graph = helper.make_graph(
-        nodes,
-        "graph",
-        [helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)],
-        [helper.make_tensor_value_info(name, kind, size) for name, kind, size in outputs],
-        [numpy_helper.from_array(value, name) for name, value in constants.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
-    return f"onnx:{path}"
-
-
-def heatmap_net(path, *, batch="n", channels=17, hw=(64, 48)):
-    """The mean of the first colour over 4 x 4 pixels, as every keypoint's heatmap."""
-    weight = np.zeros((channels, 3, 4, 4), np.float32)
-    weight[:, 0] = 1 / 16
-    nodes = [helper.make_node("Conv", ["images", "weight"], ["heatmaps"], strides=[4, 4])]
-    outputs = [("heatmaps", TensorProto.FLOAT, [batch, channels, hw[0] // 4, hw[1] // 4])]
-    return save(path, nodes, {"weight": weight}, outputs, shape=[batch, 3, *hw])
-
-
-def simcc_net(path, *, hw=(64, 48)):
-    """The highest of each column and of each row, twice as fine as the pixels, for 17 keypoints."""
-    weight = np.concatenate((np.ones((17, 1, 1, 1)), np.zeros((17, 2, 1, 1))), axis=1).astype(np.float32)
-    nodes = [
-        helper.make_node("Conv", ["images", "weight"], ["planes"]),
-        helper.make_node("Resize", ["planes", "", "fine"], ["doubled"], mode="nearest"),
-        helper.make_node("ReduceMax", ["doubled"], ["simcc_x"], axes=[2], keepdims=0),
-        helper.make_node("ReduceMax", ["doubled"], ["simcc_y"], axes=[3], keepdims=0),
-    ]
-    sizes = {"simcc_x": 2 * hw[1], "simcc_y": 2 * hw[0]}
-    outputs = [(name, TensorProto.FLOAT, ["n", 17, size]) for name, size in sizes.items()]
-    constants = {"weight": weight, "fine": np.array([1, 1, 2, 2], np.float32)}
-    return save(path, nodes, constants, outputs, shape=["n", 3, *hw])
-
-
-def constant_net(path, arrays, *, shape=(1, 3, 32, 32)):
-    """The same outputs whatever the picture is; the input is used, so that the graph keeps it."""
-    nodes = [
-        helper.make_node("ReduceSum", ["images"], ["sum"], keepdims=0),
-        helper.make_node("Mul", ["sum", "zero"], ["nothing"]),
-    ]
-    constants, outputs = {"zero": np.zeros((), np.float32)}, []
-    for name, array in arrays.items():
-        constants[f"{name}_is"] = array.astype(np.float32)
-        if array.dtype == np.int64:
-            nodes.append(helper.make_node("Add", [f"{name}_is", "nothing"], [f"{name}_float"]))
-            nodes.append(helper.make_node("Cast", [f"{name}_float"], [name], to=TensorProto.INT64))
-            outputs.append((name, TensorProto.INT64, list(array.shape)))
-        else:
-            nodes.append(helper.make_node("Add", [f"{name}_is", "nothing"], [name]))
-            outputs.append((name, TensorProto.FLOAT, list(array.shape)))
-    return save(path, nodes, constants, outputs, shape=list(shape))
-
-
 def test_heatmaps_come_in_the_networks_size_and_the_spec_says_how(tmp_path):
-    network, spec = load_onnx(heatmap_net(tmp_path / "a.onnx"), device=CPU, kind="refiner")
+    network, spec = load_onnx(heatmap_net(tmp_path / "a.onnx"), device=CPU, kinds=["refiner"])
     crops = torch.rand(3, 3, 64, 48)
     (heatmaps,) = network(crops)
 
@@ -86,15 +30,15 @@ def test_heatmaps_come_in_the_networks_size_and_the_spec_says_how(tmp_path):
 
 
 def test_a_fixed_batch_is_filled_up(tmp_path):
-    free, _ = load_onnx(heatmap_net(tmp_path / "a.onnx"), device=CPU, kind="refiner")
-    fixed, _ = load_onnx(heatmap_net(tmp_path / "b.onnx", batch=2), device=CPU, kind="refiner")
+    free, _ = load_onnx(heatmap_net(tmp_path / "a.onnx"), device=CPU, kinds=["refiner"])
+    fixed, _ = load_onnx(heatmap_net(tmp_path / "b.onnx", batch=2), device=CPU, kinds=["refiner"])
     crops = torch.rand(5, 3, 64, 48)
 
     torch.testing.assert_close(fixed(crops)[0], free(crops)[0])
 
 
 def test_simcc_finds_the_pixel_and_its_score(tmp_path):
-    network, spec = load_onnx(simcc_net(tmp_path / "a.onnx"), device=CPU, kind="refiner")
+    network, spec = load_onnx(simcc_net(tmp_path / "a.onnx"), device=CPU, kinds=["refiner"])
     crops = torch.zeros(1, 3, 64, 48)
     crops[0, 0, 20, 30] = 0.8
     points, scores = spec.codec.decode(network(crops)[0])
@@ -107,7 +51,7 @@ def test_simcc_finds_the_pixel_and_its_score(tmp_path):
 def test_rtmdet_gives_the_people_in_the_pictures_pixels(tmp_path):
     dets = np.array([[[2, 4, 10, 20, 0.9], [1, 1, 5, 5, 0.8]]], np.float32)
     name = constant_net(tmp_path / "a.onnx", {"dets": dets, "labels": np.array([[0, 7]], np.int64)})
-    network, spec = load_onnx(name, device=CPU, kind="detector")
+    network, spec = load_onnx(name, device=CPU, kinds=["detector"])
     ((boxes, scores),) = network([torch.rand(3, 64, 32)])  # shrunk to half
 
     assert spec.bgr
@@ -118,17 +62,34 @@ def test_rtmdet_gives_the_people_in_the_pictures_pixels(tmp_path):
 def test_yolox_cells_become_boxes(tmp_path):
     rows = np.zeros((1, 16 + 4 + 1, 85), np.float32)  # strides 8, 16, 32 of 32 x 32 pixels
     rows[0, 5, :6] = (0.5, 0.25, np.log(2), np.log(1), 0.9, 0.5)  # stride 8, cell (1, 1)
-    network, _ = load_onnx(constant_net(tmp_path / "a.onnx", {"output": rows}), device=CPU, kind="detector")
+    network, _ = load_onnx(constant_net(tmp_path / "a.onnx", {"output": rows}), device=CPU, kinds=["detector"])
     ((boxes, scores),) = network([torch.rand(3, 32, 32)])
 
     torch.testing.assert_close(boxes[0], torch.tensor([4.0, 6.0, 20.0, 14.0]))  # centre (12, 10), 16 x 8
     assert float(scores[0]) == pytest.approx(0.45)
 
 
+def test_heads_without_nms_become_boxes(tmp_path):
+    classes = {stride: np.full((1, 1, 32 // stride, 32 // stride), -8.0, np.float32) for stride in (8, 16, 32)}
+    sides = {stride: np.ones((1, 4, 32 // stride, 32 // stride), np.float32) for stride in (8, 16, 32)}
+    classes[16][0, 0, 1, 0] = np.log(3)  # a probability of 3 / 4 at x 0, y 16
+    sides[16][0, :, 1, 0] = (0, 10, 20, 12)
+    heads = {f"cls{stride}": item for stride, item in classes.items()}
+    heads |= {f"box{stride}": item for stride, item in sides.items()}
+    network, spec = load_onnx(constant_net(tmp_path / "a.onnx", heads), device=CPU, kinds=["detector"])
+    ((boxes, scores),) = network([torch.rand(3, 64, 32)])  # shrunk to half
+
+    assert spec.bgr
+    torch.testing.assert_close(boxes[0], torch.tensor([0.0, 12.0, 40.0, 56.0]))
+    assert float(scores[0]) == pytest.approx(0.75)
+    assert len(scores) == 21
+    assert (scores[1:] < 0.001).all()
+
+
 def test_a_toml_beside_the_file_has_the_last_word(tmp_path):
     name = heatmap_net(tmp_path / "a.onnx")
     (tmp_path / "a.toml").write_text("bgr = true\nmean = [0.0, 0.0, 0.0]\n[codec]\noffset = 1.5\nblur = 5\n")
-    _, spec = load_onnx(name, device=CPU, kind="refiner")
+    _, spec = load_onnx(name, device=CPU, kinds=["refiner"])
 
     assert (spec.bgr, spec.mean, spec.codec.offset, spec.codec.blur) == (True, (0, 0, 0), 1.5, 5)
 
@@ -138,20 +99,20 @@ def test_a_wrong_toml_is_told(tmp_path, text):
     name = heatmap_net(tmp_path / "a.onnx")
     (tmp_path / "a.toml").write_text(text)
     with pytest.raises(ConfigError, match=r"a\.toml"):
-        load_onnx(name, device=CPU, kind="refiner")
+        load_onnx(name, device=CPU, kinds=["refiner"])
 
 
 def test_what_is_no_usable_onnx_file_is_told(tmp_path):
     (tmp_path / "torn.onnx").write_bytes(b"\x08\x09torn")
     with pytest.raises(WeightsError, match="ONNX Runtime cannot use it"):
-        load_onnx(f"onnx:{tmp_path}/torn.onnx", device=CPU, kind="refiner")
+        load_onnx(f"onnx:{tmp_path}/torn.onnx", device=CPU, kinds=["refiner"])
     with pytest.raises(WeightsError, match="no such ONNX file"):
-        load_onnx(f"onnx:{tmp_path}/none.onnx", device=CPU, kind="refiner")
+        load_onnx(f"onnx:{tmp_path}/none.onnx", device=CPU, kinds=["refiner"])
     hands = heatmap_net(tmp_path / "hands.onnx", channels=21)
     with pytest.raises(WeightsError, match="neither heatmaps of 17 keypoints"):
-        load_onnx(hands, device=CPU, kind="refiner")
+        load_onnx(hands, device=CPU, kinds=["refiner"])
     with pytest.raises(ConfigError, match="is a refiner, wanted a detector"):
-        load_onnx(heatmap_net(tmp_path / "a.onnx"), device=CPU, kind="detector")
+        load_onnx(heatmap_net(tmp_path / "a.onnx"), device=CPU, kinds=["detector"])
 
 
 def test_the_pipeline_runs_on_onnx_files_and_records_them(tmp_path):
