@@ -222,7 +222,7 @@ def read_back(tensors: Sequence[Tensor]) -> Callable[[], list[Tensor]]:
 def _copy_back(tensor: Tensor) -> Callable[[], Tensor]:
     if tensor.device.type != "cuda":
         return tensor.cpu
-    here = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)  # torch keeps such memory and uses it again
+    here = _pinned(tensor.numel(), tensor.dtype).view(tensor.shape)
     here.copy_(tensor, non_blocking=True)
     copied = torch.cuda.Event(blocking=True)
     copied.record(torch.cuda.current_stream(tensor.device))
@@ -232,6 +232,11 @@ def _copy_back(tensor: Tensor) -> Callable[[], Tensor]:
         return here
 
     return wait
+
+
+def _pinned(count: int, dtype: torch.dtype) -> Tensor:
+    """Return (count,) memory that a GPU reads and writes by itself; torch keeps what is given back for the next."""
+    return torch.empty(count, dtype=dtype, pin_memory=True)
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
@@ -285,7 +290,7 @@ class _Buffer:
         self.sent.synchronize()
         size = sum(image.numel() for image in images)
         if len(self._memory) < size:
-            self._memory = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+            self._memory = _pinned(size, torch.uint8)
         packed = self._memory[:size]
         for part, image in zip(packed.split([image.numel() for image in images]), images, strict=True):
             part.view(image.shape).copy_(image)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
+from posecli import runtime
 from posecli.errors import DeviceError
-from posecli.runtime import Workers, join_workers, out_of_memory
+from posecli.runtime import Uploader, Workers, join_workers, out_of_memory, read_back, send
 
 CPU = torch.device("cpu")
 
@@ -104,3 +105,53 @@ def test_running_out_of_the_cpus_memory_is_known():
 )
 def test_other_errors_are_no_lack_of_memory(error):
     assert not out_of_memory(error)
+
+
+def test_a_buffer_is_filled_again_only_when_its_pictures_are_gone(monkeypatch):
+    class Event:
+        waited = 0
+
+        def __init__(self, blocking):
+            assert blocking  # a spinning CPU would be missed elsewhere
+
+        def synchronize(self):
+            Event.waited += 1
+
+    made = []
+
+    def pinned(count, dtype):
+        made.append(count)
+        return torch.zeros(count, dtype=dtype)
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(runtime, "_pinned", pinned)
+    buffer = runtime._Buffer()
+    small, large = torch.full((2, 3, 3), 7, dtype=torch.uint8), torch.full((4, 5, 3), 9, dtype=torch.uint8)
+
+    first = buffer.fill([small, large]).clone()
+    second = buffer.fill([large])
+
+    assert first.tolist() == [7] * 18 + [9] * 60
+    assert second.tolist() == [9] * 60
+    assert (Event.waited, made) == (2, [78])  # memory is used again
+
+
+def test_what_lies_on_a_cpu_is_neither_sent_nor_copied():
+    images = [torch.zeros(2, 2, 3, dtype=torch.uint8)]
+    tensors = [torch.rand(2, 3), torch.rand(4)]
+
+    assert [tensor.data_ptr() for tensor in Uploader(CPU)(images)] == [images[0].data_ptr()]
+    assert send(tensors[0], CPU).data_ptr() == tensors[0].data_ptr()
+    assert [one is other for one, other in zip(read_back(tensors)(), tensors, strict=True)] == [True, True]
+
+
+def test_what_comes_back_together_is_taken_apart_again(monkeypatch):
+    monkeypatch.setattr(runtime, "has_own_memory", lambda _: True)
+    copies = []
+    monkeypatch.setattr(runtime, "_copy_back", lambda tensor: copies.append(tensor.shape) or (lambda: tensor))
+    tensors = [torch.rand(2, 3), torch.rand(4), torch.rand(2, 0)]
+
+    found = read_back(tensors)()
+
+    torch.testing.assert_close(found, tensors, rtol=0, atol=0)
+    assert copies == [(10,)]
