@@ -312,11 +312,14 @@ class RunOptions:
 class DatasetConfig:
     """One folder of pictures to train on; paths are relative to `--data`."""
 
-    images: str
-    annotations: str = ""  # COCO JSON; empty: pictures without people
-    pseudo: str = ""  # keypoints of another network, by annotation id; they fill what people did not label
+    images: str  # a folder; with pseudo and no annotations a video will do, too
+    annotations: str = ""  # COCO JSON; empty: pictures without people, or of those alone whom pseudo has
+    pseudo: str = ""  # keypoints of another network, see training.labels; they fill what people did not label
     pseudo_weight: float = 0.5
-    min_pseudo_score: float = 0.3
+    min_pseudo_score: float = 0.3  # of a keypoint
+    min_person_score: float = 0.3  # of somebody in a file of `posecli infer`
+    min_pseudo_keypoints: int = 5  # so many above their score make a crop of somebody without labels
+    every: int = 1  # of a video only every so many-th frame: neighbours look alike
     min_area: float = 32.0 * 32.0  # square pixels; smaller people are no use as crops
     empty_crops: int = 2  # crops without people from each picture without people
     mined: str = ""  # what `posecli infer` wrote for these pictures: boxes on nobody become crops without people (HNDM)
@@ -328,8 +331,10 @@ class DatasetConfig:
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
-        _check_fraction("pseudo_weight", self.pseudo_weight)
-        _check_positive("repeat", self.repeat)
+        for name in ("pseudo_weight", "min_person_score"):
+            _check_fraction(name, getattr(self, name))
+        for name in ("repeat", "every", "min_pseudo_keypoints"):
+            _check_positive(name, getattr(self, name))
         if self.only_mined and not self.mined:
             raise ConfigError(f"only_mined without mined leaves nothing of {self.images}")
         if len(self.part) > 1 or (self.part and not self.part.isalpha()):

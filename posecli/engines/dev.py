@@ -17,8 +17,9 @@ from posecli.networks import ModelSpec, fuse_batch_norm
 from posecli.skeleton import NUM_KEYPOINTS
 from posecli.stages.detect import Proposer
 from posecli.stages.refine import Refiner
-from posecli.training.data import first_people, nearest_overlapping
+from posecli.training.data import nearest_overlapping
 from posecli.training.disturb import TruePoses, disturb
+from posecli.training.labels import first_people
 
 
 def only_first(truth: GroundTruth, people: int) -> GroundTruth:

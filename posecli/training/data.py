@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, fields, replace
-from itertools import islice
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from posecli.config import DatasetConfig, TrainConfig
+from posecli.config import DatasetConfig, ReadConfig, TrainConfig
 from posecli.errors import InputError
 from posecli.geometry.affine import crop_matrices, invert, transform_points, warp
 from posecli.geometry.boxes import fit_aspect, pairwise_iou, xywh_to_xyxy
+from posecli.media.checked_json import Record
+from posecli.media.sources import open_source
 from posecli.networks import ModelSpec
 from posecli.skeleton import NUM_KEYPOINTS
+from posecli.training.labels import Labels, read_boxes, read_labels
 from posecli.training.samples import Canvases, Crops, Pictures
 
 _HELD_OUT = (0, 3, 6)  # of each ten pictures in name order
@@ -50,17 +50,31 @@ def picture_paths(folder: Path, *, hold_out: bool, held_out: bool = False) -> li
     return [path for index, path in enumerate(names) if (index % 10 in _HELD_OUT) == held_out]
 
 
-def _read_annotations(root: Path, config: DatasetConfig) -> tuple[dict[str, Any], dict[int, np.ndarray]]:
-    path = root / config.annotations
-    try:
-        dataset = json.loads(path.read_text("utf-8"))
-        pseudo = json.loads((root / config.pseudo).read_text("utf-8")) if config.pseudo else []
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a readable COCO file ({error})") from error
-    if not isinstance(dataset, dict) or "annotations" not in dataset or "images" not in dataset:
-        raise InputError(f"{path}: found no COCO dataset (a dict with images and annotations)")
-    guesses = {guess["annotation_id"]: np.array(guess["keypoints"], np.float32).reshape(-1, 3) for guess in pseudo}
-    return dataset, guesses
+def pictures_of(root: Path, config: DatasetConfig, images: Collection[Record]) -> Iterator[tuple[Record, Tensor]]:
+    """Yield some of a dataset's images, each with its picture, (3, H, W) uint8 RGB.
+
+    Args:
+        root: what the dataset's paths are relative to.
+        config: `images` is a folder, or a video whose frames `frame_index` counts.
+        images: of the COCO file.
+
+    Raises:
+        InputError: a picture is missing or unreadable, or the video another one.
+    """
+    path = root / config.images
+    if not path.is_file():
+        yield from ((image, read_rgb(path / image["file_name"])) for image in images)
+        return
+    wanted = {image.get("frame_index"): image for image in images}
+    with open_source(path, ReadConfig(stride=config.every)) as frames:
+        for frame in frames:
+            image = wanted.get(frame.index)
+            if image is None or frame.image is None:
+                continue
+            if (image.get("width"), image.get("height")) != (frame.width, frame.height):
+                said = f"{image.get('width')}x{image.get('height')}"
+                raise InputError(f"{path}: frames of {frame.width}x{frame.height}, but {config.pseudo} says {said}")
+            yield image, frame.image.permute(2, 0, 1)
 
 
 def person_labels(
@@ -112,20 +126,6 @@ def _sample(image: Tensor, box: Tensor, own: _Labels, near: _Labels, crop_hw: tu
     return canvas, on_canvas, points, own.weights, own.present, near_points, near.present
 
 
-def first_people(
-    annotations: Iterable[dict[str, Any]], count: int = 0, *, min_area: float = DatasetConfig.min_area
-) -> list[dict[str, Any]]:
-    """Return the annotations that make crops: labelled, no crowd, not too small; only the first `count` unless 0."""
-    useful = (
-        annotation
-        for annotation in annotations
-        if annotation.get("num_keypoints")
-        and not annotation.get("iscrowd")
-        and annotation.get("area", min_area) >= min_area
-    )
-    return list(islice(useful, count or None))
-
-
 def nearest_overlapping(boxes: Tensor) -> list[int | None]:
     """Return for each of (N, 4) boxes which other overlaps it most, None if none does."""
     overlap = pairwise_iou(boxes, boxes).fill_diagonal_(0)
@@ -133,20 +133,18 @@ def nearest_overlapping(boxes: Tensor) -> list[int | None]:
 
 
 def _person_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) -> Iterator[tuple[Tensor, ...]]:
-    dataset, guesses = _read_annotations(root, config)
-    names = {image["id"]: image["file_name"] for image in dataset["images"]}
-    by_image = defaultdict(list)
-    for annotation in first_people(dataset["annotations"], config.max_people, min_area=config.min_area):
-        by_image[annotation["image_id"]].append(annotation)
-    for image_id, people in by_image.items():
-        image = read_rgb(root / config.images / names[image_id])
-        boxes = xywh_to_xyxy(torch.tensor([annotation["bbox"] for annotation in people], dtype=torch.float32))
-        labels = []
-        for annotation in people:
-            points, weights = map(torch.from_numpy, person_labels(annotation, guesses.get(annotation["id"]), config))
-            labels.append(_Labels(points, weights, weights > 0))
-        for box, own, other in zip(boxes, labels, nearest_overlapping(boxes), strict=True):
-            yield _sample(image, box, own, _ABSENT if other is None else labels[other], crop_hw)
+    labels = read_labels(root, config)
+    chosen = labels.crop_people(config)
+    images = {image["id"]: image for image in labels.images}
+    for entry, image in pictures_of(root, config, [images[key] for key in chosen]):
+        people = chosen[entry["id"]]
+        boxes = xywh_to_xyxy(torch.tensor([person["bbox"] for person in people], dtype=torch.float32))
+        poses = []
+        for person in people:
+            points, weights = map(torch.from_numpy, person_labels(person, labels.guesses.get(person["id"]), config))
+            poses.append(_Labels(points, weights, weights > 0))
+        for box, own, other in zip(boxes, poses, nearest_overlapping(boxes), strict=True):
+            yield _sample(image, box, own, _ABSENT if other is None else poses[other], crop_hw)
 
 
 def _nobody(image: Tensor, box: Tensor, crop_hw: tuple[int, int]) -> tuple[Tensor, ...]:
@@ -162,22 +160,12 @@ def _mined_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) ->
 
     Source: CCM section 4.1, hard-negative person detection mining.
     """
-    found, _ = _read_annotations(root, replace(config, annotations=config.mined, pseudo=""))
-    people: dict[str, list[list[float]]] = defaultdict(list)
     if config.annotations:
-        dataset, _ = _read_annotations(root, config)
-        names = {image["id"]: image["file_name"] for image in dataset["images"] if image.get("all_persons_boxed", True)}
-        people = {name: [] for name in names.values()}
-        for annotation in dataset["annotations"]:
-            if annotation["image_id"] in names:
-                people[names[annotation["image_id"]]].append(annotation["bbox"])
+        people = read_boxes(root / config.annotations)
     else:
         people = {path.name: [] for path in picture_paths(root / config.images, hold_out=config.hold_out)}
-    boxes: dict[str, list[list[float]]] = defaultdict(list)
-    files = {image["id"]: image["file_name"] for image in found["images"]}
-    for annotation in found["annotations"]:
-        if files[annotation["image_id"]] in people:
-            boxes[files[annotation["image_id"]]].append(annotation["bbox"])
+    found = read_boxes(root / config.mined)
+    boxes = {name: seen for name, seen in found.items() if seen and name in people}
     for name, seen_xywh in boxes.items():
         image = read_rgb(root / config.images / name)
         seen = xywh_to_xyxy(torch.tensor(seen_xywh, dtype=torch.float32))
@@ -228,7 +216,7 @@ def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tupl
     samples: list[tuple[Tensor, ...]] = []
     for number, config in enumerate(datasets):
         found: list[tuple[Tensor, ...]] = []
-        crops = _person_crops if config.annotations else _empty_crops
+        crops = _person_crops if config.annotations or config.pseudo else _empty_crops
         if not config.only_mined:
             found += list(crops(root, config, crop_hw)) * config.repeat
         if config.mined:
@@ -271,25 +259,18 @@ def _picture_labels(
 
 
 def _pictures(root: Path, config: DatasetConfig, size: int) -> Iterator[dict[str, Tensor]]:
-    by_image = defaultdict(list)
-    guesses: dict[int, np.ndarray] = {}
-    if config.annotations:
-        dataset, guesses = _read_annotations(root, config)
-        for annotation in dataset["annotations"]:
-            by_image[annotation["image_id"]].append(annotation)
-        entries = [
-            (root / config.images / image["file_name"], by_image[image["id"]], image.get("all_persons_boxed", True))
-            for image in dataset["images"]
-        ]
+    if config.annotations or config.pseudo:
+        labels = read_labels(root, config)
+        found = pictures_of(root, config, labels.images)
     else:
+        labels = Labels((), {}, {})
         paths = picture_paths(root / config.images, hold_out=config.hold_out)
-        entries = [(path, [], True) for path in paths]
-    for path, people, complete in entries:
-        image = read_rgb(path)
+        found = (({"id": 0}, read_rgb(path)) for path in paths)
+    for entry, image in found:
         canvas, factor = _picture(image, size)
-        labels = _picture_labels(people, guesses, config, factor)
-        labels["sizes_wh"] = torch.tensor((image.shape[2] * factor, image.shape[1] * factor))
-        yield {"canvases": canvas, "complete": torch.tensor(complete), **labels}
+        sample = _picture_labels(labels.people.get(entry["id"], []), labels.guesses, config, factor)
+        sample["sizes_wh"] = torch.tensor((image.shape[2] * factor, image.shape[1] * factor))
+        yield {"canvases": canvas, "complete": torch.tensor(entry.get("all_persons_boxed", True)), **sample}
 
 
 def load_pictures(root: Path, datasets: tuple[DatasetConfig, ...], *, size: int = 512, people: int = 32) -> Pictures:

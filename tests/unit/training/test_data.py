@@ -10,7 +10,8 @@ import torch
 
 from posecli.config import DatasetConfig
 from posecli.errors import ConfigError, InputError
-from posecli.training.data import first_people, load_crops, load_pictures, person_labels, picture_paths
+from posecli.training.data import load_crops, load_pictures, person_labels, picture_paths
+from posecli.training.labels import first_people
 
 HW = (64, 48)
 
