@@ -16,7 +16,7 @@ from itertools import islice
 
 from posecli.pipeline import Pipeline
 from posecli.records import Annotated, Frame
-from posecli.runtime import share_cores
+from posecli.runtime import has_own_memory, keep_freed_memory, share_cores
 
 _WAITING = 1  # finished batches beyond one a thread that wait to be taken; memory stays flat
 
@@ -55,6 +55,8 @@ class Crew:
 
     def run(self, frames: Iterable[Frame]) -> Iterator[Annotated]:
         """Yield each frame with its people, in the order the frames came; works once."""
+        if not has_own_memory(self._pipeline.device):
+            keep_freed_memory()
         if self._share.workers == 1:
             yield from self._pipeline.run(frames)
             return

@@ -22,7 +22,8 @@ class Encoder(NamedTuple):
 
 _SOFTWARE = {
     # Without its macroblock tree, x264 makes the same bytes of the same pictures every time; with it, now and then not.
-    "h264": Encoder("libx264", {"crf": "23", "preset": "veryfast", "x264-params": "mbtree=0"}),
+    # "veryfast" makes files a fifth smaller, and takes the processor from the networks for twice as long.
+    "h264": Encoder("libx264", {"crf": "23", "preset": "superfast", "x264-params": "mbtree=0"}),
     "hevc": Encoder("libx265", {"crf": "26", "preset": "veryfast", "x265-params": "log-level=error"}, tag="hvc1"),
     "vp9": Encoder("libvpx-vp9", {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "6", "row-mt": "1"}),
     "av1": Encoder("libsvtav1", {"crf": "32", "preset": "9"}),

@@ -13,6 +13,7 @@ import av
 import cv2
 import numpy as np
 from av.container import OutputContainer
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from posecli.errors import InputError
 from posecli.media.companions import Companions
@@ -40,6 +41,7 @@ class VideoOverlay:
         self._temporary = part_path(self._path)
         self._source, self._draw = source, draw
         self._encoder = find_encoder(draw.config.overlay_codec)
+        self._converter = VideoReformatter()
         self._output: OutputContainer | None = None
         self._stream: Any = None
         self._companions: Companions | None = None
@@ -75,8 +77,14 @@ class VideoOverlay:
         if self._last_pts is not None and pts <= self._last_pts:
             pts = self._last_pts + 1  # encoders refuse time that stands still
         self._last_pts = pts
-        rgb = av.VideoFrame.from_ndarray(self._fit(drawn), format="rgb24")
-        picture = rgb.reformat(format=self._encoder.pixels, dst_colorspace="ITU709", dst_color_range=self._range)
+        rgb = av.VideoFrame.from_numpy_buffer(self._fit(drawn), format="rgb24")
+        picture = self._converter.reformat(
+            rgb,
+            format=self._encoder.pixels,
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=self._range,
+            threads=1,  # splitting the work costs more than it takes
+        )
         picture.pts, picture.time_base = pts, self._source.time_base
         return picture
 
