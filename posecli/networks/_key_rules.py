@@ -44,7 +44,7 @@ def _bottlenecks(public: str, ours: str) -> tuple[Rule, ...]:
     )
 
 
-def _resnet(public: str, ours: str) -> tuple[Rule, ...]:
+def resnet(public: str, ours: str) -> tuple[Rule, ...]:
     """Map torchvision's names of a ResNet without its classifier, `public` and `ours` standing before."""
     return (
         (rf"{public}conv1\.{_T}", rf"{ours}stem.conv.\1"),
@@ -61,7 +61,7 @@ def simplebaseline(body: str = "", head: str = "") -> tuple[Rule, ...]:
         return f"deconvs.{layer}.{('conv', 'bn', 'relu')[kind]}.{match['T']}"
 
     return (
-        *_resnet(body, "trunk."),
+        *resnet(body, "trunk."),
         (rf"{head}deconv_layers\.(?P<index>\d)\.(?P<T>\w+)", deconvolution),
         (rf"{head}final_layer\.{_T}", r"head.\1"),
     )
@@ -195,7 +195,7 @@ def hourglass() -> tuple[Rule, ...]:
 def faster_rcnn() -> tuple[Rule, ...]:
     """Map torchvision's names; files of before its pyramid's and heads' convolutions had norms lack a `.0`."""
     return (
-        *_resnet(r"backbone\.body\.", "trunk."),
+        *resnet(r"backbone\.body\.", "trunk."),
         (rf"backbone\.fpn\.inner_blocks\.([0-3])(?:\.0)?\.{_T}", r"fpn.lateral.\1.\2"),
         (rf"backbone\.fpn\.layer_blocks\.([0-3])(?:\.0)?\.{_T}", r"fpn.output.\1.\2"),
         (rf"rpn\.head\.conv(?:\.0\.0)?\.{_T}", r"rpn.conv.\1"),

@@ -16,6 +16,7 @@ from posecli.networks._key_rules import (
     hrnet,
     mspn_mmpose,
     mspn_release,
+    resnet,
     simplebaseline,
 )
 from posecli.networks._spec import IMAGENET_MEAN, IMAGENET_STD, ModelSpec
@@ -74,6 +75,9 @@ def with_dark(spec: ModelSpec) -> ModelSpec:
     blur = 11 if spec.codec.heatmap_sigma < 3 else 17
     return replace(spec, codec=replace(spec.codec, subpixel="dark", blur=blur))
 
+
+# Not a network but a trunk that knows ImageNet: what a training starts from
+RESNET_TRUNK = Layout("torchvision", "", "layer1.0.conv1.weight", resnet("", ""))
 
 LAYOUTS = (
     Layout("official", "simplebaseline-", "deconv_layers.0.weight", simplebaseline()),
