@@ -50,6 +50,37 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def worker_devices(name: str, workers: int | None = None) -> list[str]:
+    """Name the device of each process that shares a run.
+
+    Args:
+        name: one device as in `resolve_device`; several with commas between; or "all", which is every CUDA device, or
+            the CPU where there is none.
+        workers: how many processes; None: one a device.
+
+    Raises:
+        ConfigError: no such word.
+        DeviceError: CUDA is asked for and not to be had.
+    """
+    names = name.split(",")
+    if name == "all":
+        names = [f"cuda:{index}" for index in range(torch.cuda.device_count())] or ["cpu"]
+    if len(names) > 1 or workers is not None:
+        names = [str(resolve_device(one.strip())) for one in names]
+    count = workers or len(names)
+    return [names[index % len(names)] for index in range(count)]
+
+
+def cores_each(workers: int) -> int:
+    """Return the CPU's cores for each of several processes."""
+    return max(1, torch.get_num_threads() // workers)
+
+
+def use_cores(count: int) -> None:
+    """Let this process compute on so many of the CPU's cores."""
+    torch.set_num_threads(count)
+
+
 def describe_devices(name: str) -> tuple[str, str]:
     """Say what `name` means on this machine, and what is missing for more.
 

@@ -59,7 +59,12 @@ _OPTIONS = (
         show_default=True,
         help=f"Preset of other options, which win where they are given: {_told(QUALITIES)}.",
     ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N."),
+    click.option(
+        "--device",
+        default="auto",
+        show_default=True,
+        help="auto, cpu, cuda or cuda:N; infer takes several, cuda:0,cuda:1, and all.",
+    ),
     click.option(
         "--engine",
         type=click.Choice(ENGINES),

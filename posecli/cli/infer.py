@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,6 +17,7 @@ from posecli.config import OverlayConfig, PipelineConfig, ReadConfig, RunOptions
 from posecli.errors import ConfigError, InputError, PartialError
 
 if TYPE_CHECKING:
+    from posecli.engines.messages import Order
     from posecli.engines.reports import SourceReport
 
 
@@ -31,6 +33,11 @@ if TYPE_CHECKING:
     help="Bars on a terminal, nothing, or JSON lines, on stderr.",
 )
 @click.option("-q", "--quiet", is_flag=True, help="No progress, no summary.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes that annotate sources at once.  [default: one a device of --device]",
+)
 @timeline_options
 @reading_options
 @drawing_options
@@ -42,6 +49,7 @@ def infer(
     as_json: bool,
     progress: str,
     quiet: bool,
+    workers: int | None,
     timeline: TimelineConfig,
     reading: ReadConfig,
     drawing: OverlayConfig,
@@ -53,17 +61,21 @@ def infer(
     from posecli.cli._watchers import watching
     from posecli.engines.batch import annotate_all
     from posecli.engines.layout import plan
+    from posecli.engines.team import Team
     from posecli.media.encoders import find_encoder
     from posecli.media.sources import expand_sources
     from posecli.media.tables import check_formats
     from posecli.pipeline import load_pipeline
+    from posecli.runtime import worker_devices
 
     options = _to_stdout(replace(options, reading=reading, timeline=timeline), as_json=as_json)
     check_formats(options.formats)
     if options.overlay:
         find_encoder(drawing.overlay_codec)
     paths = plan(expand_sources(sources, recursive=reading.recursive), options)
-    pipeline = load_pipeline(config, **loading)
+    devices = worker_devices(loading["device"], workers)[: max(1, len(paths))]
+    alone = len(devices) == 1
+    pipeline = load_pipeline(config, **{**loading, "device": devices[0] if alone else "cpu"})
     if pipeline.boxes is not None and len(paths) > 1 and not pipeline.boxes.names_files:
         raise ConfigError(
             f"{pipeline.boxes.path}: names pictures by numbers, which say nothing about {len(paths)} sources; give one "
@@ -71,15 +83,30 @@ def infer(
         )
     options = replace(options, drawing=replace(drawing, caption=pipeline.warning))
     kind = "none" if quiet else progress
-    with StopSignals() as stop, watching(kind, len(paths), reading, as_json=as_json) as watcher:
-        reports = annotate_all(paths, pipeline, options, watcher, stop)
+    with ExitStack() as stack:
+        stop = stack.enter_context(StopSignals())
+        team = None if alone else stack.enter_context(Team(_orders(devices, config, options, loading)))
+        watcher = stack.enter_context(watching(kind, len(paths), reading, as_json=as_json))
+        reports = annotate_all(paths, pipeline, options, watcher, stop, team=team)
     if stop() and (len(reports) < len(paths) or reports[-1].status == "interrupted"):
         click.echo(_interruption(reports, len(paths), options), err=True)
         click.get_current_context().exit(stop.exit_code)
     if kind != "json" and not quiet and any(report.frames for report in reports):
-        for line in (_summary(reports, options.directory), *pipeline.notes()):
+        for line in (_summary(reports, options.directory), *(team or pipeline).notes()):
             click.echo(line, err=True)
     _judge(reports, options)
+
+
+def _orders(devices: list[str], config: PipelineConfig, options: RunOptions, loading: dict[str, Any]) -> list[Order]:
+    """Say what each of several worker processes has to know."""
+    from posecli.engines.messages import Order
+    from posecli.runtime import cores_each
+
+    if options.to_stdout:
+        raise ConfigError("-o - writes one source after the other; leave out --workers, and name one --device")
+    cores = cores_each(len(devices))
+    given = {name: loading[name] for name in ("weights", "allow_random")}
+    return [Order(config=config, options=options, device=device, cores=cores, **given) for device in devices]
 
 
 def _to_stdout(options: RunOptions, *, as_json: bool) -> RunOptions:

@@ -1,51 +1,46 @@
-"""Many sources in one process: one load of the networks, one report a source, and `run.json` about all of them."""
+"""Many sources: one load of the networks a process, one report a source, and `run.json` about all of them."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any
 
 from posecli import __version__
 from posecli.config import RunOptions
 from posecli.engines.layout import run_path
 from posecli.engines.local import Stop, annotate_source
 from posecli.engines.reports import SourceReport
+from posecli.engines.team import Team
+from posecli.engines.watcher import Watcher
 from posecli.errors import InputError
 from posecli.media.files import write_json_atomically
-from posecli.media.journal import Entry
 from posecli.media.locations import shown
 from posecli.pipeline import Pipeline
 
 _REST_S = 1.0  # between two writings of run.json: with thousands of pictures it would cost more than they do
 
 
-class Watcher(Protocol):
-    """Somebody who wants to know how far things are."""
-
-    def begin(self, path: str) -> None:
-        """A source is next."""
-
-    def frame(self, entry: Entry, is_new: bool) -> None:
-        """A frame is finished; called in another thread. One of an interrupted run is not new."""
-
-    def end(self, report: SourceReport) -> None:
-        """A source is done, whatever became of it."""
-
-
 def annotate_all(
-    paths: Sequence[str], pipeline: Pipeline, options: RunOptions, watcher: Watcher, stop: Stop = lambda: False
+    paths: Sequence[str],
+    pipeline: Pipeline,
+    options: RunOptions,
+    watcher: Watcher,
+    stop: Stop = lambda: False,
+    *,
+    team: Team | None = None,
 ) -> list[SourceReport]:
-    """Annotate sources, one after the other; a bad one does not keep the next from its turn.
+    """Annotate sources; a bad one does not keep the next from its turn.
 
     Args:
         paths: files and folders.
-        pipeline: the networks.
+        pipeline: the networks; with a team, one that is alike its workers' and stands for them in `run.json`.
         options: with `fail_fast`, the first source that fails is the last one.
         watcher: is told of every source and every frame.
         stop: asked after every batch of frames; once it is true, the run ends.
+        team: processes that annotate several sources at once, in place of one after the other.
 
     Returns:
         A report of each source that was begun.
@@ -53,28 +48,41 @@ def annotate_all(
     Raises:
         InputError: `run.json` cannot be written.
     """
-    record = _RunRecord(paths, pipeline, options)
+    record = _RunRecord(paths, pipeline, options, team)
     try:
-        for path in paths:
-            if stop():
-                break
-            watcher.begin(path)
-            report = annotate_source(path, pipeline, options, watcher.frame, stop)
+        reports = (
+            _one_by_one(paths, pipeline, options, watcher, stop)
+            if team is None
+            else team.annotate(paths, watcher, stop, fail_fast=options.fail_fast)
+        )
+        for report in reports:
             record.add(report)
             watcher.end(report)
-            if report.status == "interrupted" or (options.fail_fast and report.status == "failed"):
-                break
     finally:
         record.write()
     return record.reports
 
 
+def _one_by_one(
+    paths: Sequence[str], pipeline: Pipeline, options: RunOptions, watcher: Watcher, stop: Stop
+) -> Iterator[SourceReport]:
+    for path in paths:
+        if stop():
+            return
+        watcher.begin(path)
+        report = annotate_source(path, pipeline, options, watcher.frame, stop)
+        yield report
+        if report.status == "interrupted" or (options.fail_fast and report.status == "failed"):
+            return
+
+
 class _RunRecord:
     """`run.json`: written again and again, so that a killed batch leaves a true one."""
 
-    def __init__(self, paths: Sequence[str], pipeline: Pipeline, options: RunOptions) -> None:
+    def __init__(self, paths: Sequence[str], pipeline: Pipeline, options: RunOptions, team: Team | None) -> None:
         self.reports: list[SourceReport] = []
-        self._paths, self._path, self._pipeline = paths, run_path(options), pipeline
+        self._paths, self._path = paths, run_path(options)
+        self._notes = pipeline.notes if team is None else team.notes
         self._head: dict[str, Any] = {
             "posecli": __version__,
             **pipeline.provenance(),
@@ -95,7 +103,7 @@ class _RunRecord:
         """Write the file."""
         run = {
             **self._head,
-            "notes": list(self._pipeline.notes()),
+            "notes": list(self._notes()),
             "seconds": round(time.monotonic() - self._started, 3),
             "sources": [report.as_dict() for report in self.reports],
             "not_started": [shown(path) for path in self._paths[len(self.reports) :]],

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from posecli import runtime
-from posecli.errors import DeviceError
-from posecli.runtime import Uploader, Workers, join_workers, out_of_memory, read_back, send
+from posecli.errors import ConfigError, DeviceError
+from posecli.runtime import Uploader, Workers, join_workers, out_of_memory, read_back, send, worker_devices
 
 CPU = torch.device("cpu")
 
@@ -155,3 +155,24 @@ def test_what_comes_back_together_is_taken_apart_again(monkeypatch):
 
     torch.testing.assert_close(found, tensors, rtol=0, atol=0)
     assert copies == [(10,)]
+
+
+def test_workers_are_dealt_to_devices_in_turn(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+    assert worker_devices("auto") == ["auto"]
+    assert worker_devices("cpu", 2) == ["cpu", "cpu"]
+    assert worker_devices("cuda:0,cuda:2") == ["cuda:0", "cuda:2"]
+    assert worker_devices("all") == ["cuda:0", "cuda:1", "cuda:2"]
+    assert worker_devices("all", 4) == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
+    with pytest.raises(DeviceError, match="no device cuda:3: this machine has 3"):
+        worker_devices("cuda:0,cuda:3")
+    with pytest.raises(ConfigError, match="unknown device 'gpu'"):
+        worker_devices("cpu,gpu")
+
+
+def test_all_devices_of_a_machine_without_a_gpu_are_the_cpu():
+    if torch.cuda.is_available():
+        pytest.skip("has a GPU")
+    assert worker_devices("all") == ["cpu"]
