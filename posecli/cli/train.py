@@ -138,33 +138,44 @@ def run(
 @_DATA
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="The pack.  [default: CONFIG.npz]")
 @click.option("--max-mib", type=click.FloatRange(0, min_open=True), help="Lower the pictures' quality to fit.")
-@click.option(
-    "--quality", type=click.IntRange(1, 100), default=75, show_default=True, help="Of the pictures, as in JPEG."
-)
-@click.option(
-    "--part", metavar="I/N", default="1/1", show_default=True, help="Only the I-th of N equal parts of the samples."
-)
-def pack(config: Path, data: Path, out: Path | None, max_mib: float | None, quality: int, part: str) -> None:
+@click.option("--quality", type=click.IntRange(1, 100), help="Of the pictures, as in JPEG.  [default: 75]")
+@click.option("--part", metavar="I/N", help="Only the I-th of N equal parts of the samples.  [default: 1/1]")
+@click.option("--raw", is_flag=True, help="A folder whose pictures stay on the disk: for sets larger than the memory.")
+def pack(
+    config: Path, data: Path, out: Path | None, max_mib: float | None, quality: int | None, part: str | None, raw: bool
+) -> None:
     """Write the training set of CONFIG as one compact file.
 
     It holds samples, labels, start weights and the configuration. Train from it with `posecli train CONFIG --pack
     FILE`, or, on a machine with only torch, numpy and posecli's source, with `python -m posecli.training FILE -o RUN`.
+    With --raw it is a folder, several times as large, from which training reads only what a batch needs.
     """
     from posecli.config import load_train_config
 
     options = load_train_config(config)
-    share = _part(part)
-    from posecli.training.data import load_samples
-    from posecli.training.pack import write_pack
+    share = _part(part or "1/1")
+    if raw and (max_mib or quality or part):
+        raise ConfigError("--raw keeps all samples as they are: no --max-mib, --quality or --part with it")
+    from posecli.training.data import CanvasFile, load_samples
+    from posecli.training.pack import RAW_CANVASES, write_pack, write_raw_pack
     from posecli.training.samples import part_of
     from posecli.training.start import read_start
     from posecli.training.tasks import run_spec
 
-    samples = part_of(load_samples(data, options, run_spec(options)), *share)
     start = read_start(data / options.init) if options.init else {}
+    if raw:
+        folder = out or config.with_suffix(".pack")
+        folder.mkdir(parents=True, exist_ok=True)
+        store = CanvasFile(folder / RAW_CANVASES)
+        samples = load_samples(data, options, run_spec(options), store=store)
+        write_raw_pack(folder, options, samples, start)
+        mib = store.path.stat().st_size / 2**20
+        click.echo(f"{folder}: {len(samples.boxes)} samples, {mib:.1f} MiB of pictures", err=True)
+        return
+    samples = part_of(load_samples(data, options, run_spec(options)), *share)
     path = out or config.with_suffix(".npz")
     limit = None if max_mib is None else int(max_mib * 2**20)
-    used = write_pack(path, options, samples, start, quality=quality, limit=limit)
+    used = write_pack(path, options, samples, start, quality=quality or 75, limit=limit)
     mib = path.stat().st_size / 2**20
     click.echo(f"{path}: {len(samples.boxes)} samples, {mib:.1f} MiB, quality {used}", err=True)
 

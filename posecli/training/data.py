@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from posecli.media.sources import open_source
 from posecli.networks import ModelSpec
 from posecli.skeleton import NUM_KEYPOINTS
 from posecli.training.labels import Labels, read_boxes, read_labels
-from posecli.training.samples import Canvases, Crops, Pictures
+from posecli.training.samples import Canvases, Crops, Pictures, mapped_canvases
 
 _HELD_OUT = (0, 3, 6)  # of each ten pictures in name order
 _CONTEXT = 1.5  # a canvas shows this much more than the crop, so that a crop can be shifted, turned and zoomed out
@@ -186,46 +186,81 @@ def _empty_crops(root: Path, config: DatasetConfig, crop_hw: tuple[int, int]) ->
             yield _nobody(image, torch.cat((centre - half, centre + half)), crop_hw)
 
 
-def load_samples(root: Path, config: TrainConfig, spec: ModelSpec) -> Crops | Pictures:
+class CanvasFile:
+    """Canvases of one size, written to a file one after the other: a training set larger than the memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self._count, self._shape = path, 0, (0, 0, 0)
+        self._file = path.open("wb")
+
+    def add(self, canvas: Tensor) -> Tensor:
+        """Write one (3, H, W) uint8 canvas; return its number as a scalar tensor that stands for it."""
+        self._file.write(canvas.contiguous().numpy().data)
+        self._count, self._shape = self._count + 1, (canvas.shape[0], canvas.shape[1], canvas.shape[2])
+        return torch.tensor(self._count - 1)
+
+    def canvases(self, numbers: Sequence[Tensor]) -> Canvases:
+        """Finish the file; return the canvases of these numbers, as they lie there."""
+        self._file.close()
+        return mapped_canvases(self.path, (self._count, *self._shape), torch.stack(list(numbers)))
+
+
+def load_samples(
+    root: Path, config: TrainConfig, spec: ModelSpec, *, store: CanvasFile | None = None
+) -> Crops | Pictures:
     """Decode what a network of this kind trains on.
 
     Args:
         root: what the datasets' paths are relative to.
         config: names the datasets.
         spec: a refiner gets people, all others whole pictures.
+        store: takes the canvases; they are held in memory without.
 
     Raises:
         InputError: a file is missing or damaged.
     """
     if spec.kind == "refiner":
-        return load_crops(root, config.datasets, crop_hw=spec.input_hw)
-    return load_pictures(root, config.datasets)
+        return load_crops(root, config.datasets, crop_hw=spec.input_hw, store=store)
+    return load_pictures(root, config.datasets, store=store)
 
 
-def load_crops(root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tuple[int, int]) -> Crops:
+def _kept(canvas: Tensor, store: CanvasFile | None) -> Tensor:
+    return canvas if store is None else store.add(canvas)
+
+
+def _canvases(kept: Sequence[Tensor], store: CanvasFile | None) -> Canvases:
+    return Canvases.of(kept) if store is None else store.canvases(kept)
+
+
+def load_crops(
+    root: Path, datasets: tuple[DatasetConfig, ...], *, crop_hw: tuple[int, int], store: CanvasFile | None = None
+) -> Crops:
     """Decode all people of all datasets.
 
     Args:
         root: what the datasets' paths are relative to.
         datasets: see `DatasetConfig`.
         crop_hw: of the crops that will be cut from the canvases.
+        store: see `load_samples`.
 
     Raises:
         InputError: a file is missing or damaged.
     """
     samples: list[tuple[Tensor, ...]] = []
     for number, config in enumerate(datasets):
-        found: list[tuple[Tensor, ...]] = []
+        parts: list[tuple[Iterable[tuple[Tensor, ...]], int]] = []
         crops = _person_crops if config.annotations or config.pseudo else _empty_crops
         if not config.only_mined:
-            found += list(crops(root, config, crop_hw)) * config.repeat
+            parts.append((crops(root, config, crop_hw), config.repeat))
         if config.mined:
-            found += list(_mined_crops(root, config, crop_hw))
-        samples += [(*sample, torch.tensor(number)) for sample in found]
+            parts.append((_mined_crops(root, config, crop_hw), 1))
+        for part, repeat in parts:
+            found = [(_kept(canvas, store), *labels, torch.tensor(number)) for canvas, *labels in part]
+            samples += found * repeat
     if not samples:
         raise InputError(f"{root}: no labelled people in {', '.join(config.images for config in datasets)}")
     canvases, *labels = zip(*samples, strict=True)
-    return Crops(Canvases.of(canvases), *(torch.stack(column) for column in labels))
+    return Crops(_canvases(canvases, store), *(torch.stack(column) for column in labels))
 
 
 def _picture(image: Tensor, size: int) -> tuple[Tensor, float]:
@@ -273,7 +308,14 @@ def _pictures(root: Path, config: DatasetConfig, size: int) -> Iterator[dict[str
         yield {"canvases": canvas, "complete": torch.tensor(entry.get("all_persons_boxed", True)), **sample}
 
 
-def load_pictures(root: Path, datasets: tuple[DatasetConfig, ...], *, size: int = 512, people: int = 32) -> Pictures:
+def load_pictures(
+    root: Path,
+    datasets: tuple[DatasetConfig, ...],
+    *,
+    size: int = 512,
+    people: int = 32,
+    store: CanvasFile | None = None,
+) -> Pictures:
     """Decode all pictures of all datasets.
 
     Args:
@@ -281,17 +323,20 @@ def load_pictures(root: Path, datasets: tuple[DatasetConfig, ...], *, size: int 
         datasets: see `DatasetConfig`.
         size: side of the square canvases.
         people: most people kept of one picture; the largest are.
+        store: see `load_samples`.
 
     Raises:
         InputError: a file is missing or damaged.
     """
     samples: list[dict[str, Tensor]] = []
     for number, config in enumerate(datasets):
-        found = [{**_pad(sample, people), "datasets": torch.tensor(number)} for sample in _pictures(root, config, size)]
-        samples += found * config.repeat
+        same = {"datasets": torch.tensor(number)}
+        found = _pictures(root, config, size)
+        kept = [{**_pad(one, people), **same, "canvases": _kept(one["canvases"], store)} for one in found]
+        samples += kept * config.repeat
     if not samples:
         raise InputError(f"{root}: no pictures in {', '.join(config.images for config in datasets)}")
-    canvases = Canvases.of([sample["canvases"] for sample in samples])
+    canvases = _canvases([sample["canvases"] for sample in samples], store)
     labels = (item.name for item in fields(Pictures)[1:])
     return Pictures(canvases, *(torch.stack([sample[name] for sample in samples]) for name in labels))
 

@@ -21,12 +21,13 @@ from torch import Tensor
 from posecli.config import TrainConfig, train_config_from
 from posecli.errors import ConfigError, InputError
 from posecli.training.compression import compress, decompress
-from posecli.training.samples import Canvases, Crops, Pictures, joined
+from posecli.training.samples import Canvases, Crops, Pictures, joined, mapped_canvases, on_device
 
 _FORMAT = 3
 _CHUNK = 64  # canvases compressed together
 _QUALITIES = (75, 60, 45, 30, 20)  # tried from the best down until the limit is met
 _ENTRY = 512  # bytes that .npz spends on an array beside its numbers, and on chunk_ends
+RAW_CANVASES, _RAW_LABELS = "canvases.u8", "labels.npz"  # of a raw pack, a folder
 _START = "start/"  # prefix of the start weights' names
 _KINDS: dict[str, type[Crops] | type[Pictures]] = {"crops": Crops, "pictures": Pictures}
 
@@ -65,24 +66,51 @@ def write_pack(
     Raises:
         InputError: the limit cannot be met with usable pictures.
     """
-    canvases = samples.canvases
+    arrays = _arrays(config, samples, start)
+    rest = sum(array.nbytes + _ENTRY for array in arrays.values()) + 2 * _ENTRY
+    chunks, used = _compressed(samples.canvases.images, quality, None if limit is None else limit - rest)
+    arrays["chunk_ends"] = np.cumsum([len(chunk) for chunk in chunks], dtype=np.int64)
+    arrays["chunks"] = np.frombuffer(b"".join(chunks), np.uint8)
+    _save(path, arrays)
+    return used
+
+
+def write_raw_pack(folder: Path, config: TrainConfig, samples: Crops | Pictures, start: Mapping[str, Tensor]) -> None:
+    """Write a training set's labels beside its canvases, which lie in the folder's `canvases.u8` already.
+
+    Training reads them from there, in any number of processes, without holding them: what COCO's 150,000 people need.
+
+    Args:
+        folder: of the pack.
+        config: of the run.
+        samples: with `canvases` of that file, see `data.CanvasFile`.
+        start: see `Pack`.
+    """
+    images = samples.canvases.images
+    if not isinstance(images, Tensor) or not len(images):
+        raise ValueError("a raw pack's canvases are one tensor, in its file")
+    arrays = _arrays(config, samples, start)
+    arrays["shape"] = np.array(images.shape, np.int64)
+    _save(folder / _RAW_LABELS, arrays)
+
+
+def _arrays(config: TrainConfig, samples: Crops | Pictures, start: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
+    """Return all that is written but the canvases."""
     arrays = {item.name: getattr(samples, item.name).numpy() for item in fields(samples) if item.name != "canvases"}
-    arrays["canvas"] = canvases.places.numpy().astype(np.int32)
+    arrays["canvas"] = samples.canvases.places.numpy().astype(np.int32)
     arrays |= {_START + name: tensor.half().numpy() for name, tensor in start.items()}
     kind = next(name for name, record in _KINDS.items() if isinstance(samples, record))
     header = json.dumps({"format": _FORMAT, "kind": kind, "config": asdict(config)})
-    arrays["header"] = np.frombuffer(header.encode(), np.uint8)
-    rest = sum(array.nbytes + _ENTRY for array in arrays.values()) + 2 * _ENTRY
-    chunks, used = _compressed(canvases.images, quality, None if limit is None else limit - rest)
-    arrays["chunk_ends"] = np.cumsum([len(chunk) for chunk in chunks], dtype=np.int64)
-    arrays["chunks"] = np.frombuffer(b"".join(chunks), np.uint8)
+    return {**arrays, "header": np.frombuffer(header.encode(), np.uint8)}
+
+
+def _save(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.npz")
     try:
         np.savez(temporary, allow_pickle=False, **arrays)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    return used
 
 
 def _compressed(images: Tensor | Sequence[Tensor], quality: int, limit: int | None) -> tuple[list[bytes], int]:
@@ -124,13 +152,15 @@ def read_pack(paths: Sequence[Path], *, device: torch.device) -> Pack:
             raise ConfigError(f"{path}: of other datasets than the first, so its samples belong to other phases")
     if len(packs) == 1:
         return first
+    if raw := next((path for path in paths if path.is_dir()), None):
+        raise ConfigError(f"{raw}: a raw pack stays on the disk and is used alone, without {len(paths) - 1} others")
     samples: Crops | Pictures = joined([pack.samples for pack in packs])
     return Pack(config=first.config, samples=samples, start=first.start)
 
 
 def _read(path: Path, device: torch.device) -> Pack:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(path / _RAW_LABELS if path.is_dir() else path, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             if header["format"] != _FORMAT:
                 raise InputError(f"{path}: a pack of format {header['format']}, wanted {_FORMAT}; pack again")
@@ -142,14 +172,16 @@ def _read(path: Path, device: torch.device) -> Pack:
                 for name in file.files
                 if name.startswith(_START)
             }
-            chunks, ends, places = file["chunks"], file["chunk_ends"], torch.from_numpy(file["canvas"]).long()
-        bounds = zip([0, *ends.tolist()], ends.tolist(), strict=False)
-        images = torch.cat([decompress(chunks[a:b].tobytes(), device=device) for a, b in bounds])
-        if not len(places) or int(places.max()) >= len(images) or int(places.min()) < 0:
-            raise ValueError(f"samples of canvases that are not there, of {len(images)}")
+            places = torch.from_numpy(file["canvas"]).long()
+            if path.is_dir():
+                canvases = mapped_canvases(path / RAW_CANVASES, tuple(file["shape"].tolist()), places)
+            else:
+                canvases = Canvases(_decompressed(file["chunks"], file["chunk_ends"], device), places)
+        if not len(places) or int(places.max()) >= len(canvases.images) or int(places.min()) < 0:
+            raise ValueError(f"samples of canvases that are not there, of {len(canvases.images)}")
         if any(len(value) != len(places) for value in labels.values()):
             raise ValueError("labels and canvases differ in number")
-        samples = kind(canvases=Canvases(images, places), **{name: value.to(device) for name, value in labels.items()})
+        samples = on_device(kind(canvases=canvases, **labels), device)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (KeyError, TypeError, ValueError, zipfile.BadZipFile) as error:
@@ -157,3 +189,8 @@ def _read(path: Path, device: torch.device) -> Pack:
             f"{path}: no pack, or a damaged one ({error}); write it again with posecli train pack"
         ) from error
     return Pack(config=config, samples=samples, start=start)
+
+
+def _decompressed(chunks: np.ndarray, ends: np.ndarray, device: torch.device) -> Tensor:
+    bounds = zip([0, *ends.tolist()], ends.tolist(), strict=False)
+    return torch.cat([decompress(chunks[a:b].tobytes(), device=device) for a, b in bounds])

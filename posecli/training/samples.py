@@ -1,11 +1,14 @@
-"""What a task trains on: one uint8 canvas a sample, with its labels in canvas pixels. Needs torch alone."""
+"""What a task trains on: one uint8 canvas a sample, with its labels in canvas pixels. Needs torch and numpy alone."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,10 +21,18 @@ class Canvases:
     Args:
         images: D different ones, (3, H, W) uint8 each: one tensor, or several, as they come from files.
         places: (M,) long, which of them each sample shows; by default each in its turn.
+        shown_on: where `images` stays where it is, because it is a file and larger than any memory: the device that
+            what is asked for is brought to.
     """
 
-    def __init__(self, images: Tensor | Sequence[Tensor], places: Tensor | None = None) -> None:
-        self.images = images
+    def __init__(
+        self,
+        images: Tensor | Sequence[Tensor],
+        places: Tensor | None = None,
+        *,
+        shown_on: torch.device | None = None,
+    ) -> None:
+        self.images, self.shown_on = images, shown_on
         self.places = torch.arange(len(images)) if places is None else places
 
     @classmethod
@@ -49,17 +60,39 @@ class Canvases:
         return len(self.places)
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        """Return the (N, 3, H, W) uint8 pictures of an (N,) index, on the device where they lie."""
+        """Return the (N, 3, H, W) uint8 pictures of an (N,) index, on the device where they lie, or are shown."""
         places = self.places[index.to(self.places.device)]
         if isinstance(self.images, Tensor):
-            return self.images[places]
+            found = self.images[places.to(self.images.device)]
+            return found if self.shown_on is None else found.to(self.shown_on, non_blocking=True)
         return torch.stack([self.images[place] for place in places.tolist()])
 
     def to(self, device: torch.device) -> Canvases:
-        """Bring the pictures to a device; on the CPU they stay where they are."""
+        """Bring the pictures to a device; on the CPU, and in a file, they stay where they are."""
+        if self.shown_on is not None:
+            return Canvases(self.images, self.places, shown_on=device)
         if device.type == "cpu" and not isinstance(self.images, Tensor):
             return self
         return Canvases(_stacked(self.images).to(device), self.places.to(device))
+
+
+def mapped_canvases(path: Path, shape: tuple[int, ...], places: Tensor) -> Canvases:
+    """Show canvases that stay in a file.
+
+    Args:
+        path: their bytes, one after the other.
+        shape: (D, 3, H, W).
+        places: (M,) long, which of them each sample shows.
+
+    Raises:
+        ValueError: the file has another size.
+    """
+    if path.stat().st_size != math.prod(shape):
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, wanted {math.prod(shape)}")
+    if not math.prod(shape):
+        raise ValueError(f"{path.name} is empty")
+    images = torch.from_numpy(np.memmap(path, np.uint8, mode="c", shape=shape))  # "c": torch wants it writable
+    return Canvases(images, places, shown_on=torch.device("cpu"))
 
 
 def _stacked(images: Tensor | Sequence[Tensor]) -> Tensor:

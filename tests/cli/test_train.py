@@ -10,7 +10,9 @@ from contextlib import nullcontext
 import cv2
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
+from safetensors.torch import load_file
 
 from posecli.cli import main
 from posecli.networks import load_network
@@ -169,6 +171,29 @@ def test_a_pack_trains_without_any_library_of_images(data):
 
     again = run(data, "--pack", str(data / "run.npz"))
     assert again.exit_code == 0, again.output
+
+
+def test_a_raw_pack_trains_as_the_folders_do_without_holding_its_pictures(data):
+    config = CONFIG + '\n[[datasets]]\nimages = "photos"\nempty_crops = 1\nrepeat = 2\n'
+    (data / "run.toml").write_text(config.replace("eval_minutes = 0.0", "eval_minutes = 9.0"))
+    packed = CliRunner().invoke(main, ["train", "pack", str(data / "run.toml"), "--data", str(data), "--raw"])
+    assert packed.exit_code == 0, packed.output
+    assert "6 samples" in packed.stderr  # two people, and two empty crops twice
+    assert (data / "run.pack" / "canvases.u8").stat().st_size == 4 * 3 * 96 * 96
+    assert run(data, "-o", str(data / "folders")).exit_code == 0
+
+    outcome = run(data, "--pack", str(data / "run.pack"))
+
+    assert outcome.exit_code == 0, outcome.output
+    ours, wanted = (load_file(data / name / "last.safetensors") for name in ("run", "folders"))
+    assert not [name for name, weight in wanted.items() if not torch.equal(ours[name], weight)]
+    with (data / "run.pack" / "canvases.u8").open("ab") as file:
+        file.write(b"more")
+    damaged = run(data, "-o", str(data / "again"), "--pack", str(data / "run.pack"))
+    assert damaged.exit_code == 4
+    assert "canvases.u8 has 110596 bytes, wanted 110592" in damaged.stderr
+    refused = CliRunner().invoke(main, ["train", "pack", str(data / "run.toml"), "--raw", "--part", "1/2"])
+    assert (refused.exit_code, "no --max-mib" in refused.stderr) == (2, True)
 
 
 def test_two_parts_hold_everything(data):

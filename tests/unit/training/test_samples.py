@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
-from posecli.training.samples import Canvases
+from posecli.training.samples import Canvases, mapped_canvases
 
 
 def test_a_repeated_canvas_is_held_once():
@@ -36,3 +37,17 @@ def test_joined_canvases_stay_loose_while_all_of_them_are():
 
     assert whole.images[2] is images[2]
     assert whole[torch.arange(3)].flatten(1)[:, 0].tolist() == [1, 3, 2]
+
+
+def test_canvases_of_a_file_stay_there(tmp_path):
+    images = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
+    (tmp_path / "a.u8").write_bytes(images.numpy().tobytes())
+    canvases = mapped_canvases(tmp_path / "a.u8", (2, 3, 4, 5), torch.tensor([1, 1, 0]))
+
+    moved = canvases.to(torch.device("meta"))
+
+    assert torch.equal(canvases[torch.tensor([0, 2])], images[[1, 0]])
+    assert moved.images is canvases.images
+    assert moved[torch.tensor([0])].device.type == "meta"
+    with pytest.raises(ValueError, match="has 120 bytes, wanted 180"):
+        mapped_canvases(tmp_path / "a.u8", (3, 3, 4, 5), torch.tensor([0]))
