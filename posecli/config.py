@@ -182,6 +182,7 @@ QUALITIES: dict[str, dict[str, Any]] = {
 
 
 ENGINES = ("torch", "onnx")  # what networks run in: torch, or ONNX Runtime, which the extra `onnx` brings
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")  # of the networks' layers; auto: bf16 where a CPU computes in it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,6 +195,7 @@ class PipelineConfig:
     merge: MergeConfig = field(default_factory=MergeConfig)
     quality: str = "balanced"  # the preset of QUALITIES that was asked for; the fields say what came of it
     engine: str = "torch"  # one of ENGINES; the same answers within rounding
+    precision: str = "fp32"  # one of PRECISIONS, for networks in torch; the record says what auto came to
     batch_frames: int = 4  # frames a proposal batch
     batch_crops: int = 16  # crops a refiner batch, taken across frames
 
@@ -203,6 +205,10 @@ class PipelineConfig:
             raise ConfigError(f"unknown quality {self.quality!r}; choose from {', '.join(QUALITIES)}")
         if self.engine not in ENGINES:
             raise ConfigError(f"unknown engine {self.engine!r}; choose from {', '.join(ENGINES)}")
+        if self.precision not in PRECISIONS:
+            raise ConfigError(f"unknown precision {self.precision!r}; choose from {', '.join(PRECISIONS)}")
+        if self.engine != "torch" and self.precision not in {"auto", "fp32"}:
+            raise ConfigError(f"--precision {self.precision} is for --engine torch; the {self.engine} one has its own")
         _check_positive("batch_frames", self.batch_frames)
         _check_positive("batch_crops", self.batch_crops)
 

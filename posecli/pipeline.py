@@ -23,7 +23,7 @@ from posecli.media.files import sha256
 from posecli.networks import ModelSpec, get_spec, load_network, random_network
 from posecli.networks._weights import digest, find_weights
 from posecli.records import Annotated, Candidates, Frame, Poses, Proposals
-from posecli.runtime import Uploader, has_own_memory, resolve_device
+from posecli.runtime import Reduced, Uploader, has_own_memory, resolve_device, resolve_precision
 from posecli.stages.batches import no_memory_left
 from posecli.stages.coarse_filter import filter_proposals, suppress_boxes
 from posecli.stages.detect import BoxSource, Detector, JudgedBoxes, Pending, ProposalSource, Proposer, pictures
@@ -185,10 +185,14 @@ class _Loader:
         weights: files by network name, for networks that shall not use those that come with posecli.
         allow_random: networks without weights get random ones, always the same.
         engine: one of `config.ENGINES`, for networks of the zoo.
+        precision: one of `config.PRECISIONS`, for networks in torch.
     """
 
-    def __init__(self, device: str, weights: dict[str, Path] | None, *, allow_random: bool, engine: str) -> None:
+    def __init__(
+        self, device: str, weights: dict[str, Path] | None, *, allow_random: bool, engine: str, precision: str
+    ) -> None:
         self.device = resolve_device(device)
+        self.precision = resolve_precision(precision, self.device) if engine == "torch" else "fp32"
         self.used: dict[str, str] = {}  # by network name
         self.networks: dict[str, nn.Module] = {}
         self.notes: list[str] = []  # what there is to say, a line each
@@ -208,7 +212,10 @@ class _Loader:
             raise ConfigError(f"{name} is a {spec.kind}, wanted a {' or '.join(kinds)}")
         load = self._in_torch(spec)
         if self._engine == "torch":
-            return load()
+            network, spec = load()
+            if self.precision != "fp32" and spec.kind != "detector":  # detectors do more inside than convolve
+                network = Reduced(network, self.device, self.precision)
+            return network, spec
         if not can_be_exported(spec):
             self.notes.append(f"{name} runs in torch: ONNX files are made of refiners and proposers")
             return load()
@@ -237,12 +244,13 @@ def load_refiner(
     config: RefineConfig,
     *,
     engine: str = PipelineConfig.engine,
+    precision: str = PipelineConfig.precision,
     device: str = "auto",
     weights: dict[str, Path] | None = None,
     allow_random: bool = False,
 ) -> tuple[Refiner, tuple[str, ...]]:
     """Load the refinement networks alone; see `load_pipeline`. Also return what there is to say, a line each."""
-    load = _Loader(device, weights, allow_random=allow_random, engine=engine)
+    load = _Loader(device, weights, allow_random=allow_random, engine=engine, precision=precision)
     refiner = _refiner(config, load)
     warning = random_warning(load.used)
     return refiner, (*load.notes, warning) if warning else tuple(load.notes)
@@ -272,11 +280,12 @@ def load_pipeline(
     for name in (config.detect.detector, config.detect.proposer, *config.refine.networks):
         if not name.startswith(ONNX):
             get_spec(name)  # a misspelt name shows before anything is loaded
-    load = _Loader(device, weights, allow_random=allow_random, engine=config.engine)
+    load = _Loader(device, weights, allow_random=allow_random, engine=config.engine, precision=config.precision)
     boxes = BoxFile(Path(config.detect.boxes)) if config.detect.boxes else None
     proposer, refiner = _proposals(config, boxes, load), _refiner(config.refine, load)
     load.refuse_unused()
-    config = replace(config, refine=refiner.config)  # with what it left to the weights: the record says all
+    # with what it left to the weights and to the machine: the record says all
+    config = replace(config, refine=refiner.config, precision=load.precision)
     return Pipeline(proposer, refiner, config, load.used, boxes, load.networks, tuple(load.notes))
 
 

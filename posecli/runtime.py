@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -24,6 +25,7 @@ _OUT_OF_MEMORY = (
     "not enough memory",  # torch on a CPU, on Windows
     "Failed to allocate memory",  # ONNX Runtime
 )
+_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES = 1 << 30  # blocks up to here are used again, and so much stays free at most
 _MOST_WORKERS = 8  # batches of frames at once; each holds its frames and its networks' features in memory
@@ -200,6 +202,54 @@ def join_workers(device: torch.device) -> Iterator[Workers]:
         yield Workers(device, distributed.get_rank(), distributed.get_world_size())
     finally:
         distributed.destroy_process_group()
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """Turn "auto" into what networks compute in on a device: bf16 on a CPU that has instructions for it, else fp32.
+
+    Args:
+        name: one of `config.PRECISIONS`.
+        device: where the networks are.
+
+    Raises:
+        ConfigError: fp16 on a CPU.
+    """
+    if name == "fp16" and device.type == "cpu":
+        raise ConfigError("--precision fp16 needs a GPU; choose bf16 or fp32 on a CPU")
+    if name != "auto":
+        return name
+    return "bf16" if device.type == "cpu" and _cpu_has_bf16() else "fp32"
+
+
+def _cpu_has_bf16() -> bool:
+    """Say whether the CPU multiplies bf16 by itself; torch would do it on others, too, but slower than fp32."""
+    asked = (getattr(torch.cpu, name, None) for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+    return any(ask is not None and ask() for ask in asked)
+
+
+class Reduced(nn.Module):
+    """A network whose convolutions and matrix products compute in another precision; its weights stay as they are.
+
+    Args:
+        network: all else of it is still to be had as the wrapper's own.
+        device: where it runs.
+        precision: "bf16" or "fp16".
+    """
+
+    def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
+        super().__init__()
+        self.network, self._kind, self._dtype = network, device.type, _DTYPES[precision]
+
+    def forward(self, *inputs: Any) -> Any:
+        """Do as the network does."""
+        with torch.autocast(self._kind, dtype=self._dtype):
+            return self.network(*inputs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("network"), name)
 
 
 def half_precision(device: torch.device, *, enabled: bool = True) -> AbstractContextManager[None]:

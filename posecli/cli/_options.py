@@ -16,6 +16,7 @@ from posecli.config import (
     ENGINES,
     POSE_NMS,
     POSE_SCORES,
+    PRECISIONS,
     QUALITIES,
     SUBPIXEL_METHODS,
     DetectConfig,
@@ -247,15 +248,19 @@ _OPTIONS = (
 
 
 def pipeline_options(
-    *, min_score: float, min_box_score: float = DetectConfig.min_box_score
+    *,
+    min_score: float,
+    min_box_score: float = DetectConfig.min_box_score,
+    precision: str = PipelineConfig.precision,
 ) -> Callable[[Callable[..., None]], Any]:
     """Add the options; the command gets `config: PipelineConfig` and `loading`, keywords of `pipeline.load_pipeline`.
 
     Args:
         min_score: the command's default of --min-score.
         min_box_score: the command's default of --min-box-score.
+        precision: the command's default of --precision.
     """
-    thresholds = (
+    with_defaults = (
         click.option(
             "--min-box-score",
             type=_UNIT,
@@ -270,6 +275,13 @@ def pipeline_options(
             show_default=True,
             help="Poses with a lower score are left out.",
         ),
+        click.option(
+            "--precision",
+            type=click.Choice(PRECISIONS),
+            default=precision,
+            show_default=True,
+            help="What networks compute in; auto is bf16 where the processor has it, else fp32.",
+        ),
     )
 
     def decorate(command: Callable[..., None]) -> Any:
@@ -279,12 +291,12 @@ def pipeline_options(
             _preset(options)
             parts: dict[str, Any] = {name: _build(kind, options) for name, kind in stages.items()}
             config = PipelineConfig(
-                **parts, **{name: options.pop(name) for name in ("quality", "engine", "batch_crops")}
+                **parts, **{name: options.pop(name) for name in ("quality", "engine", "precision", "batch_crops")}
             )
             loading = {"device": device, "weights": _weight_files(weights), "allow_random": allow_random_weights}
             command(config=config, loading=loading, **options)
 
-        for option in reversed((*_OPTIONS, *thresholds)):
+        for option in reversed((*_OPTIONS, *with_defaults)):
             collected = option(collected)
         return collected
 

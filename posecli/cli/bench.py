@@ -36,7 +36,7 @@ _BATCHES = (1, 4, 16)
 @click.option("--rounds", type=click.IntRange(1), default=2, show_default=True, help="Turns of --compare.")
 @click.option("--overlay/--no-overlay", default=True, help="Draw the skeletons.  [default: overlay]")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a result on stdout.")
-@pipeline_options(min_score=0.15, min_box_score=0.25)
+@pipeline_options(min_score=0.15, min_box_score=0.25, precision="auto")
 def bench(
     sources: tuple[str, ...],
     alone: bool,

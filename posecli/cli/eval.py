@@ -250,7 +250,7 @@ def _run(
     results: list[dict[str, Any]]
     with progress_bar("pictures", total=len(truth.images), quiet=quiet) as advance:
         if true_boxes:
-            refiner, notes = load_refiner(config.refine, engine=config.engine, **loading)
+            refiner, notes = load_refiner(config.refine, engine=config.engine, precision=config.precision, **loading)
             report, results = evaluate_true_boxes(truth, images, refiner, batch=config.batch_crops, progress=advance)
         else:
             pipeline = load_pipeline(config, **loading)

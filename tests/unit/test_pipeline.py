@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from posecli.config import DetectConfig, FilterConfig, PipelineConfig, RefineConfig
-from posecli.errors import DeviceError
+from posecli.errors import ConfigError, DeviceError
 from posecli.networks import get_spec
 from posecli.networks.detposenet import RawProposals, cell_centres
 from posecli.pipeline import RANDOM_WEIGHTS, Pipeline, load_pipeline, load_refiner
 from posecli.records import Frame
+from posecli.runtime import Reduced
 from posecli.stages.detect import Proposer
 from posecli.stages.refine import Refiner
 
@@ -145,3 +146,19 @@ def test_a_posefix_network_corrects_the_poses_and_is_recorded():
     assert torch.isfinite(points).all()
     assert float((points - before).abs().max()) > 1e-3
     torch.testing.assert_close(scores, scores_before)
+
+
+def test_the_record_says_what_the_precision_came_to(monkeypatch):
+    monkeypatch.setattr("posecli.runtime._cpu_has_bf16", lambda: True)
+
+    pipeline = load_pipeline(PipelineConfig(precision="auto"), device="cpu")
+    (annotated,) = pipeline.run([frame(0, size_wh=(416, 256))])
+
+    assert pipeline.provenance()["config"]["precision"] == "bf16"
+    assert {type(network) for network in pipeline.networks.values()} == {Reduced}
+    assert annotated.poses.keypoints.dtype == torch.float32
+
+
+def test_unknown_precisions_are_refused():
+    with pytest.raises(ConfigError, match="unknown precision 'int4'; choose from auto, fp32"):
+        PipelineConfig(precision="int4")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import platform
 import socket
 import subprocess
 import sys
@@ -10,7 +11,17 @@ from torch import nn
 
 from posecli import runtime
 from posecli.errors import ConfigError, DeviceError
-from posecli.runtime import Uploader, Workers, join_workers, out_of_memory, read_back, send, worker_devices
+from posecli.runtime import (
+    Reduced,
+    Uploader,
+    Workers,
+    join_workers,
+    out_of_memory,
+    read_back,
+    resolve_precision,
+    send,
+    worker_devices,
+)
 
 CPU = torch.device("cpu")
 
@@ -176,3 +187,58 @@ def test_all_devices_of_a_machine_without_a_gpu_are_the_cpu():
     if torch.cuda.is_available():
         pytest.skip("has a GPU")
     assert worker_devices("all") == ["cpu"]
+
+
+class Grows(nn.Linear):
+    """Has something besides its forward, as a network that takes poses."""
+
+    def draw(self):
+        return "drawn"
+
+
+def test_a_reduced_network_computes_in_its_precision_and_is_else_the_same():
+    torch.manual_seed(0)
+    network, inputs = Grows(8, 4), torch.rand(2, 8)
+
+    answer = Reduced(network, CPU, "bf16")(inputs)
+
+    assert answer.dtype == torch.bfloat16
+    torch.testing.assert_close(answer.float(), network(inputs), rtol=0.02, atol=0.02)
+    assert network.weight.dtype == torch.float32
+    assert Reduced(network, CPU, "bf16").draw() == "drawn"
+    with pytest.raises(AttributeError, match="paint"):
+        Reduced(network, CPU, "bf16").paint()
+
+
+@pytest.mark.parametrize(("has_bf16", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_auto_is_what_the_processor_has_instructions_for(monkeypatch, has_bf16, expected):
+    monkeypatch.setattr(runtime, "_cpu_has_bf16", lambda: has_bf16)
+
+    assert resolve_precision("auto", CPU) == expected
+    assert resolve_precision("auto", torch.device("cuda")) == "fp32"
+    assert resolve_precision("fp32", CPU) == "fp32"
+    with pytest.raises(ConfigError, match="fp16 needs a GPU"):
+        resolve_precision("fp16", CPU)
+
+
+KEPT = """
+import resource
+import numpy as np
+from posecli.runtime import keep_freed_memory
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+keep_freed_memory()
+np.ones(1 << 24, np.float32)  # 64 MiB, and gone
+before = faults()
+np.ones(1 << 24, np.float32)
+print(faults() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library, which is left alone")
+def test_memory_that_was_freed_is_used_again():
+    done = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True, timeout=60, check=True)
+
+    assert int(done.stdout) < 100  # of 16384 pages, or of 544 where some are huge

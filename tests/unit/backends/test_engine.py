@@ -120,3 +120,9 @@ def test_networks_without_weights_take_random_ones_there_too():
 def test_an_unknown_engine_is_told():
     with pytest.raises(ConfigError, match="unknown engine 'tflite'; choose from torch, onnx"):
         PipelineConfig(engine="tflite")
+
+
+def test_another_engine_than_torch_has_its_own_precision():
+    PipelineConfig(engine="onnx", precision="auto")
+    with pytest.raises(ConfigError, match="--precision bf16 is for --engine torch"):
+        PipelineConfig(engine="onnx", precision="bf16")
