@@ -204,13 +204,16 @@ def _training_set(
     config: TrainConfig, spec: ModelSpec, data: Path, packs: tuple[Path, ...], device: torch.device
 ) -> tuple[Crops | Pictures, dict[str, Tensor]]:
     """Return the samples and the start weights, from packs or from folders."""
+    from posecli.training.start import read_start
+
     if packs:
         from posecli.training.pack import read_pack
 
-        pack = read_pack(packs, device=device)
-        return pack.samples, pack.start
+        pack = read_pack(packs, device=device)  # it may be another network's, with other start weights
+        there = bool(config.init) and (data / config.init).is_file()
+        packed = pack.start if config.init else {}
+        return pack.samples, read_start(data / config.init) if there else packed
     from posecli.training.data import load_samples
-    from posecli.training.start import read_start
 
     start = read_start(data / config.init) if config.init else {}
     return load_samples(data, config, spec), start

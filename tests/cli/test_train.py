@@ -196,6 +196,22 @@ def test_a_raw_pack_trains_as_the_folders_do_without_holding_its_pictures(data):
     assert (refused.exit_code, "no --max-mib" in refused.stderr) == (2, True)
 
 
+def test_a_pack_serves_another_network_with_that_ones_start(data):
+    assert run(data, "-o", str(data / "first")).exit_code == 0
+    (data / "first" / "last.safetensors").rename(data / "start.safetensors")
+    (data / "run.toml").write_text('init = "start.safetensors"\n' + CONFIG)
+    packed = CliRunner().invoke(main, ["train", "pack", str(data / "run.toml"), "--data", str(data), "--raw"])
+    assert packed.exit_code == 0, packed.output
+    small = "[network_options]\nwidth = 0.125\n[[datasets]]"
+    (data / "run.toml").write_text(CONFIG.replace("prs-tiny", "mspn-1").replace("[[datasets]]", small))
+
+    other = run(data, "--pack", str(data / "run.pack"))  # it asks for no start weights, and gets none
+
+    assert other.exit_code == 0, other.output
+    (data / "run.toml").write_text('init = "gone.safetensors"\n' + CONFIG)
+    assert run(data, "-o", str(data / "again"), "--pack", str(data / "run.pack")).exit_code == 0  # the pack's own
+
+
 def test_two_parts_hold_everything(data):
     for part in ("1/2", "2/2"):
         out = data / f"{part[0]}.npz"

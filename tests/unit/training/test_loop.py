@@ -278,9 +278,3 @@ def test_configuration_errors_name_the_key(tmp_path):
     path.write_text("network = ")
     with pytest.raises(ConfigError, match="not TOML"):
         load_train_config(path)
-
-
-def test_example_configurations_load(examples):
-    paths = sorted(examples.glob("*.toml"))
-
-    assert {load_train_config(path).network for path in paths} == {"prs-tiny", "detposenet-tiny"}
