@@ -244,6 +244,13 @@ _OPTIONS = (
         show_default=True,
         help="Crops in one pass of the refiner.",
     ),
+    click.option(
+        "--batch-frames",
+        type=_COUNT,
+        default=PipelineConfig.batch_frames,
+        show_default=True,
+        help="Frames in one pass of the detector; a GPU wants more than a CPU.",
+    ),
 )
 
 
@@ -290,9 +297,8 @@ def pipeline_options(
             stages = {"detect": DetectConfig, "filtering": FilterConfig, "refine": RefineConfig, "merge": MergeConfig}
             _preset(options)
             parts: dict[str, Any] = {name: _build(kind, options) for name, kind in stages.items()}
-            config = PipelineConfig(
-                **parts, **{name: options.pop(name) for name in ("quality", "engine", "precision", "batch_crops")}
-            )
+            own = ("quality", "engine", "precision", "batch_crops", "batch_frames")
+            config = PipelineConfig(**parts, **{name: options.pop(name) for name in own})
             loading = {"device": device, "weights": _weight_files(weights), "allow_random": allow_random_weights}
             command(config=config, loading=loading, **options)
 

@@ -32,8 +32,9 @@ from posecli.media.sources import Source, open_source
 from posecli.media.tables import StdoutSink, table_sinks
 from posecli.pipeline import Pipeline
 
-_AHEAD = 8  # frames read but not annotated; memory stays flat whatever the source's length
-_BEHIND = 16  # annotated frames that wait to be written
+# Memory stays flat whatever the source's length; a batch has room in either, so that a GPU waits for none of them.
+_AHEAD = 8  # frames read but not annotated, or a batch if that is more
+_BEHIND = 16  # annotated frames that wait to be written, or a batch
 
 Stop = Callable[[], bool]
 
@@ -145,8 +146,10 @@ class _Job:
         batch = self.pipeline.config.batch_frames
         with ExitStack() as stack:
             crew = stack.enter_context(Crew(self.pipeline, frames=source.header_frames))
-            frames = stack.enter_context(Ahead(source, _AHEAD, stop))  # left before the crew, which may wait for it
-            writer = stack.enter_context(Behind(output.write, _BEHIND))
+            frames = stack.enter_context(
+                Ahead(source, max(_AHEAD, batch), stop)
+            )  # left before the crew, which may wait for it
+            writer = stack.enter_context(Behind(output.write, max(_BEHIND, batch)))
             items = annotate_frames(frames, output.journal, crew.run, batch=batch)
             with suppress(Stopped) if source.is_live else nullcontext():  # stopping is how a camera ends
                 for number, item in enumerate(items, start=1):
