@@ -225,6 +225,26 @@ def several_processes(report: Report, clip: Path, folder: Path, settings: Iterat
         report.add(f"- {name}: {ratio:.2f} times as fast as {first} (medians of 2 turns, start-up included)")
 
 
+def decoding(report: Report, clip: Path, hwaccel: str) -> None:
+    """Time the reading of a clip alone, by the processor and by hardware, in turns."""
+    from posecli.config import ReadConfig
+    from posecli.media.sources import open_source
+
+    report.heading(f"Decoding (`--hwaccel {hwaccel}`)")
+    rates: dict[str, list[float]] = {"": [], hwaccel: []}
+    remarks: tuple[str, ...] = ()
+    for _ in range(2):
+        for name, values in rates.items():
+            started = time.perf_counter()
+            with open_source(clip, ReadConfig(hwaccel=name)) as source:
+                count = sum(1 for _ in source)
+                remarks = source.remarks() if name else remarks
+            values.append(count / (time.perf_counter() - started))
+    report.table([{"decoder": name or "processor", "frames/s": median(values)} for name, values in rates.items()])
+    for remark in remarks:
+        report.add(f"- {remark}")
+
+
 def kernels(report: Report, clip: Path, device: str) -> None:
     """Show what the device does, for how much of the time, and how often the CPU waits for it."""
     import torch
@@ -295,6 +315,7 @@ def main(clip: Path | None, out: Path, dry_run: bool) -> None:
             (whole_runs, (long, device, BATCHES[:1] if dry_run else BATCHES)),
             (networks_alone, (device,)),
             (several_processes, (long, folder, _settings(device, torch.cuda.device_count()))),
+            (decoding, (long, "cuda")),
             (kernels, (long, device)),
         ]
         for step, arguments in steps:

@@ -223,6 +223,7 @@ class ReadConfig:
     end: float | None = None  # seconds after a video's first frame; the frame there is not read any more
     stride: int = 1  # every so many-th frame or image
     max_frames: int | None = None  # most frames or images of a source
+    hwaccel: str = ""  # FFmpeg's name of hardware that decodes videos; empty: the processor does
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""

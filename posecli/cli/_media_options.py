@@ -48,6 +48,12 @@ reading_options = collect(
         help="Only every so many-th frame, or image of a folder.",
     ),
     click.option("--max-frames", type=click.IntRange(1), help="Most frames of a source."),
+    click.option(
+        "--hwaccel",
+        default=ReadConfig.hwaccel,
+        metavar="NAME",
+        help="Decode videos on hardware, by FFmpeg's name: cuda, vaapi, videotoolbox...; on the CPU where it cannot.",
+    ),
 )
 
 drawing_options = collect(

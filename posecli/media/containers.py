@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import av
+from av.codec.hwaccel import HWAccel, hwdevices_available
 
 from posecli.errors import ConfigError, InputError
 from posecli.media.images import max_pixels, too_large
@@ -24,28 +26,44 @@ TEXT_SUBTITLES = frozenset(("ass", "mov_text", "srt", "ssa", "subrip", "text", "
 _TIMEOUT_S = 10.0  # a server's longest silence
 
 
-def open_container(source: Path | str) -> Any:
+def open_container(source: Path | str, *, hwaccel: str = "") -> Any:
     """Open a media file or a URL for reading.
 
     What a playlist names is not opened from a local file at all, and from a server only on servers.
 
+    Args:
+        source: the file or URL.
+        hwaccel: FFmpeg's name of hardware that decodes its videos. Where that is not there, or does not know a codec,
+            the CPU decodes; a stream's codec context says which of them does (`is_hwaccel`).
+
     Raises:
         InputError: FFmpeg cannot read it, or the server does not answer.
+        ConfigError: FFmpeg knows no such hardware.
     """
-    place = str(source) if is_url(source) else f"file:{Path(source).absolute()}"
+    if hwaccel and hwaccel not in hwdevices_available():
+        known = ", ".join(hwdevices_available()) or "none"
+        raise ConfigError(f"--hwaccel {hwaccel}: this FFmpeg was built for {known}")
     try:
-        container = av.open(
-            place,
-            metadata_errors="replace",
-            options=_server_options() if is_url(source) else _file_options(),
-            timeout=(_TIMEOUT_S, _TIMEOUT_S) if is_url(source) else None,
-        )
+        container = _open(source, hwaccel)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise InputError(f"{shown(source)}: {_refusal(source, error)}") from None
     if container.format.name in _TEXT_ART:
         container.close()
         raise InputError(f"{source}: not a video or image that FFmpeg or OpenCV can read (text)")
     return container
+
+
+def _open(source: Path | str, hwaccel: str) -> Any:
+    place = str(source) if is_url(source) else f"file:{Path(source).absolute()}"
+    settings: dict[str, Any] = {
+        "metadata_errors": "replace",
+        "options": _server_options() if is_url(source) else _file_options(),
+        "timeout": (_TIMEOUT_S, _TIMEOUT_S) if is_url(source) else None,
+    }
+    if hwaccel:
+        with suppress(av.FFmpegError, OSError, ValueError, NotImplementedError):  # no such hardware, or no driver
+            return av.open(place, **settings, hwaccel=HWAccel(hwaccel, allow_software_fallback=True))
+    return av.open(place, **settings)
 
 
 def _file_options() -> dict[str, str]:

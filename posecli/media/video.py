@@ -55,7 +55,7 @@ class VideoReader:
             ConfigError: no such stream, or no frame in the time asked for.
         """
         self._name, self._stem, self._is_live = shown(source), stem, is_live(source)
-        self._container = open_container(source)
+        self._container = open_container(source, hwaccel=reading.hwaccel)
         try:
             self._stream = video_stream(self._container, self._name, reading.stream)
             self._stream.thread_type = "AUTO"
@@ -64,6 +64,9 @@ class VideoReader:
             self._header_frames = header_frames(self._stream)
             self._promised_end_s = promised_end_s(self._container, self._stream)
             self._remarks = _remarks(self._container, self._stream)
+            if reading.hwaccel and not self._decoder.is_hwaccel:
+                codec = self._stream.codec_context.name
+                self._remarks += (f"decoded on the CPU: --hwaccel {reading.hwaccel} cannot decode {codec} here",)
             self.frame_rate = self._stream.average_rate or self._stream.guessed_rate
             self.time_base = self._stream.time_base or Fraction(1, 90_000)
             self.has_companions = bool(self._container.streams.audio or self._container.streams.subtitles)

@@ -159,3 +159,16 @@ def test_the_command_uses_the_device(examples, tmp_path):
 
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "run.json").read_text())["sources"][0]["people"] > 100
+
+
+def test_the_cards_decoder_shows_the_same_pictures(examples):
+    with open_source(examples / "walkers.mp4", ReadConfig(max_frames=20, hwaccel="cuda")) as source:
+        there = list(source)
+        if remarks := source.remarks():
+            pytest.skip(remarks[0])
+    with open_source(examples / "walkers.mp4", ReadConfig(max_frames=20)) as source:
+        here = list(source)
+
+    assert [frame.pts for frame in there] == [frame.pts for frame in here]
+    for one, other in zip(there, here, strict=True):
+        assert float((one.image.float() - other.image.float()).abs().mean()) < 2

@@ -7,10 +7,11 @@ import threading
 
 import av
 import pytest
+import torch
 
 import clips
 from posecli.config import ReadConfig
-from posecli.errors import InputError
+from posecli.errors import ConfigError, InputError
 from posecli.media import containers
 from posecli.media.sources import count_frames, open_source
 
@@ -130,3 +131,45 @@ def test_an_avis_empty_chunks_are_no_lost_frames(tmp_path):
     assert len(frames) == 5
     assert source.notes() == ()
     assert source.header_frames == 5
+
+
+@pytest.fixture
+def _no_hardware(monkeypatch):
+    """Let FFmpeg be built for hardware that is not there."""
+    really_open = av.open
+
+    def without(*arguments, **options):
+        if "hwaccel" in options:
+            raise PermissionError(1, "Operation not permitted")
+        return really_open(*arguments, **options)
+
+    monkeypatch.setattr(av, "open", without)
+    monkeypatch.setattr(containers, "hwdevices_available", lambda: ["cuda", "vaapi"])
+
+
+@pytest.mark.usefixtures("_no_hardware")
+def test_where_no_hardware_decodes_the_cpu_does_and_it_is_remarked_once(tmp_path):
+    path = clips.write_clip(tmp_path / "a.mp4")
+
+    with open_source(path, ReadConfig(hwaccel="cuda")) as source, open_source(path) as usual:
+        pictures = [frame.image for frame in source]
+        assert all(torch.equal(one, frame.image) for one, frame in zip(pictures, usual, strict=True))
+        remarks = source.remarks()
+
+    assert remarks == ("decoded on the CPU: --hwaccel cuda cannot decode h264 here",)
+    assert not usual.remarks()
+
+
+@pytest.mark.usefixtures("_no_hardware")
+def test_hardware_that_ffmpeg_does_not_know_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="--hwaccel nvdec: this FFmpeg was built for cuda, vaapi"):
+        open_source(clips.write_clip(tmp_path / "a.mp4"), ReadConfig(hwaccel="nvdec"))
+
+
+def test_a_damaged_file_is_damaged_with_hardware_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "hwdevices_available", lambda: ["cuda"])
+    path = tmp_path / "a.mp4"
+    path.write_text("hello " * 100)
+
+    with pytest.raises(InputError, match="not a video or image"):
+        containers.open_container(path, hwaccel="cuda")
