@@ -45,11 +45,11 @@ class ModelSpec:
     reported_ap: float | None = None  # by the publisher of code or paper, in [0, 1]; never measured by us
     reported_on: str = ""  # which data and person boxes that was measured with
 
-    def normalise(self, images: Tensor) -> Tensor:
-        """Turn (N, 3, H, W) RGB in [0, 1] into what the network takes, channels last in memory."""
-        mean, std = constant(self.mean, like=images), constant(self.std, like=images)
-        images = images.flip(1) if self.bgr else images
-        normal = (images - mean[:, None, None]) / std[:, None, None]
+    def normalise(self, images: Tensor, *, white: float = 1.0) -> Tensor:
+        """Turn (N, 3, H, W) RGB in [0, `white`] into what the network takes, channels last in memory."""
+        scale = constant(tuple(1 / (white * std) for std in self.std), like=images)[:, None, None]
+        shift = constant(tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True)), like=images)
+        normal = torch.addcmul(shift[:, None, None], images.flip(1) if self.bgr else images, scale)
         return normal.contiguous(memory_format=torch.channels_last)
 
     def with_options(self, options: Mapping[str, Any], *, input_hw: tuple[int, int] | None = None) -> ModelSpec:

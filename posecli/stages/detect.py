@@ -184,9 +184,9 @@ class Proposer:
         size_hw = [max(1, round(side * factor)) for side in images.shape[-2:]]
         # uint8 resizing is many times faster on a CPU, and not to be had elsewhere
         images = images if images.device.type == "cpu" else images.float()
-        small = interpolate(images, size_hw, mode="bilinear", antialias=True).float() / 255
+        small = interpolate(images, size_hw, mode="bilinear", antialias=True)
         small = pad(small, (0, -size_hw[1] % _GRID, 0, -size_hw[0] % _GRID))
-        return self.spec.normalise(small)
+        return self.spec.normalise(small.float(), white=255)
 
 
 def _factor(config: DetectConfig, image_wh: tuple[int, int]) -> float:

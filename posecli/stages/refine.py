@@ -50,14 +50,16 @@ def cut_crops(
     corners = transform_points(corners.expand(len(matrices), 4, 2), matrices)  # (N, 4, 2)
     low = corners.amin(dim=1).floor().sub(1).clamp(min=0).long().tolist()
     high = corners.amax(dim=1).ceil().add(2).long().tolist()
-    colour = 255 * matrices.new_tensor(border)[:, None, None]
-    crops = []
-    for (left, top), (right, bottom), matrix in zip(low, high, matrices, strict=True):
+    colour = 255 * matrices.new_tensor(border)[:, None, None] if any(border) else None
+    crops = matrices.new_empty(len(matrices), 3, *crop_hw)
+    for crop, (left, top), (right, bottom), matrix in zip(crops, low, high, matrices, strict=True):
         left, top = min(left, width - 1), min(top, height - 1)  # noqa: PLW2901 - a box beside the picture is all border
         part = image[top : max(bottom, top + 1), left : max(right, left + 1)].permute(2, 0, 1)[None].float()
-        shift = matrix.new_tensor(((0, 0, left), (0, 0, top)))
-        crops.append(warp(part - colour, (matrix - shift)[None], crop_hw=crop_hw) + colour)
-    return torch.cat(crops)
+        if colour is not None:
+            part -= colour
+        there = matrix - matrix.new_tensor(((0, 0, left), (0, 0, top)))
+        crop.copy_(warp(part, there[None], crop_hw=crop_hw)[0])
+    return crops if colour is None else crops.add_(colour)
 
 
 class Group(Protocol):
@@ -269,7 +271,7 @@ class Refiner:
     def _answer(self, view: _View, people: Group, *prior: Tensor) -> Tensor:
         """Return one view's (N, K, h, w) heatmaps; a network that takes poses gets them as its prior."""
         spec = view.spec
-        inputs = [spec.normalise(people.crops(view.matrices(people.boxes), spec) / 255), *prior]
+        inputs = [spec.normalise(people.crops(view.matrices(people.boxes), spec), white=255), *prior]
         answer = spec.codec.activate(view.network(*inputs)[-1])
         if not self.config.flip_test:
             return answer
