@@ -351,10 +351,9 @@ def noise(runs: Runs, measure: str) -> float:
     return math.sqrt(sum(count * spread for count, spread in spreads) / free) if free else math.nan
 
 
-def verdict(gain: float, seeds: int, deviation: float) -> str:
-    """Call a mean gain of `seeds` pairs what it is: two standard errors of a difference of means decide."""
-    bar = 2 * deviation * math.sqrt(2 / seeds)
-    if not abs(gain) > bar:  # NaN included
+def verdict(gain: float, error: float) -> str:
+    """Call a mean gain what it is, given two of its standard errors; NaN without a spread."""
+    if not abs(gain) > error:  # NaN included
         return "within noise"
     return "helps" if gain > 0 else "hurts"
 
@@ -368,8 +367,9 @@ def row(method: Method, runs: Runs) -> str | None:
     gains = [on[seed] - off[seed] for seed in seeds]
     sides = [f"{100 * fmean(side[seed] for seed in seeds):.2f}" for side in (off, on)]
     each = ", ".join(f"{100 * gain:+.2f}" for gain in gains)
-    said = verdict(fmean(gains), len(seeds), noise(runs, method.measure))
-    return f"| {method.name} | {method.claim} | {' | '.join(sides)} | {100 * fmean(gains):+.2f} | {each} | {said} |"
+    gain, error = fmean(gains), 2 * noise(runs, method.measure) * math.sqrt(2 / len(seeds))  # of a difference of means
+    shown = f"{100 * gain:+.2f}" + ("" if math.isnan(error) else f" ± {100 * error:.2f}")
+    return f"| {method.name} | {method.claim} | {' | '.join(sides)} | {shown} | {each} | {verdict(gain, error)} |"
 
 
 def table(methods: Iterable[Method], runs: Runs) -> str:
@@ -386,7 +386,7 @@ def table(methods: Iterable[Method], runs: Runs) -> str:
         f" {settings.batch} crops a run, {people} people of each data set. Percent, true boxes if not said otherwise,"
         " no flip test. One side of each row is the default recipe on COCO's own labels.",
         "",
-        f"{spread} A method helps or hurts where its mean gain is beyond two standard errors.",
+        f"{spread} A method helps or hurts where its mean gain is beyond two standard errors, which follow the ±.",
         "",
         "| method | claimed by | off | on | gain | each seed | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- |",

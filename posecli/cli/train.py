@@ -166,8 +166,8 @@ def pack(
     if raw:
         folder = out or config.with_suffix(".pack")
         folder.mkdir(parents=True, exist_ok=True)
-        store = CanvasFile(folder / RAW_CANVASES)
-        samples = load_samples(data, options, run_spec(options), store=store)
+        with CanvasFile(folder / RAW_CANVASES) as store:
+            samples = load_samples(data, options, run_spec(options), store=store)
         write_raw_pack(folder, options, samples, start)
         mib = store.path.stat().st_size / 2**20
         click.echo(f"{folder}: {len(samples.boxes)} samples, {mib:.1f} MiB of pictures", err=True)

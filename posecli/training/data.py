@@ -193,6 +193,14 @@ class CanvasFile:
         self.path, self._count, self._shape = path, 0, (0, 0, 0)
         self._file = path.open("wb")
 
+    def __enter__(self) -> CanvasFile:
+        """Take part in a `with` statement, which closes the file."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._file.close()
+
     def add(self, canvas: Tensor) -> Tensor:
         """Write one (3, H, W) uint8 canvas; return its number as a scalar tensor that stands for it."""
         self._file.write(canvas.contiguous().numpy().data)
@@ -200,8 +208,8 @@ class CanvasFile:
         return torch.tensor(self._count - 1)
 
     def canvases(self, numbers: Sequence[Tensor]) -> Canvases:
-        """Finish the file; return the canvases of these numbers, as they lie there."""
-        self._file.close()
+        """Return the canvases of these numbers, as they lie in the file."""
+        self._file.flush()
         return mapped_canvases(self.path, (self._count, *self._shape), torch.stack(list(numbers)))
 
 

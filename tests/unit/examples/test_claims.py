@@ -89,8 +89,10 @@ def test_a_gain_counts_only_beyond_the_noise_between_seeds(claims, settings, tmp
 
     assert claims.noise(runs, "AP") == pytest.approx(0.004 / math.sqrt(2))
     ohkm = claims.row(claims.METHODS["ohkm"], runs)
-    assert "| 15.20 | 20.20 | +5.00 | +5.00, +5.00 | helps |" in ohkm
-    assert "| 20.30 | 20.20 | -0.10 | -0.10, -0.10 | within noise |" in claims.row(claims.METHODS["masking"], runs)
+    assert "| 15.20 | 20.20 | +5.00 ± 0.57 | +5.00, +5.00 | helps |" in ohkm
+    assert "| 20.30 | 20.20 | -0.10 ± 0.57 | -0.10, -0.10 | within noise |" in claims.row(
+        claims.METHODS["masking"], runs
+    )
     assert claims.row(claims.METHODS["joint"], runs) is None
 
 
@@ -140,7 +142,7 @@ def test_the_command_writes_a_table_and_does_nothing_twice(claims, tmp_path, mon
     assert [outcome.exit_code for outcome in outcomes] == [0, 0]
     assert len(done) == 4
     assert (
-        "| OHKM, the 8 hardest of 17 | CPN Table 5: +.8 | 13.00 | 12.00 | -1.00 |"
+        "| OHKM, the 8 hardest of 17 | CPN Table 5: +.8 | 13.00 | 12.00 | -1.00 ± 2.83 |"
         in (tmp_path / "claims.md").read_text()
     )
     wrong = CliRunner().invoke(claims.main, [*map(str, options), "--only", "magic"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ ALL = sorted(path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*.toml"))
 _SUSTAINED, _EIGHT = 20e12, 0.9 * 8  # as the README states them
 
 
+@cache
 def built(name):
     with torch.device("meta"):
         return get_spec(name).build()
