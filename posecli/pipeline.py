@@ -20,10 +20,10 @@ from posecli.config import PipelineConfig, RefineConfig
 from posecli.errors import ConfigError, WeightsError
 from posecli.media.boxes import BoxFile
 from posecli.media.files import sha256
-from posecli.networks import ModelSpec, get_spec, load_network, random_network
+from posecli.networks import ModelSpec, get_spec, join_rectifiers, load_network, random_network
 from posecli.networks._weights import digest, find_weights
 from posecli.records import Annotated, Candidates, Frame, Poses, Proposals
-from posecli.runtime import Reduced, Uploader, has_own_memory, resolve_device, resolve_precision
+from posecli.runtime import DTYPES, Reduced, Uploader, has_own_memory, resolve_device, resolve_precision
 from posecli.stages.batches import no_memory_left
 from posecli.stages.coarse_filter import filter_proposals, suppress_boxes
 from posecli.stages.detect import BoxSource, Detector, JudgedBoxes, Pending, ProposalSource, Proposer, pictures
@@ -212,14 +212,18 @@ class _Loader:
             raise ConfigError(f"{name} is a {spec.kind}, wanted a {' or '.join(kinds)}")
         load = self._in_torch(spec)
         if self._engine == "torch":
-            network, spec = load()
-            if self.precision != "fp32" and spec.kind != "detector":  # detectors do more inside than convolve
-                network = Reduced(network, self.device, self.precision)
-            return network, spec
+            return self._for_inference(*load())
         if not can_be_exported(spec):
             self.notes.append(f"{name} runs in torch: ONNX files are made of refiners and proposers")
             return load()
         return run_in_onnx(load, name=name, digest=self.used[name], device=self.device, kinds=kinds)
+
+    def _for_inference(self, network: nn.Module, spec: ModelSpec) -> tuple[nn.Module, ModelSpec]:
+        """Make a network of the zoo fast, and compute in less precision where that is wanted."""
+        precision = "fp32" if spec.kind == "detector" else self.precision  # detectors do more inside than convolve
+        if not has_own_memory(self.device):
+            join_rectifiers(network, DTYPES[precision])
+        return network if precision == "fp32" else Reduced(network, self.device, precision), spec
 
     def _in_torch(self, spec: ModelSpec) -> Callable[[], tuple[nn.Module, ModelSpec]]:
         """Note which weights a network gets; return what builds it with these."""

@@ -25,7 +25,7 @@ _OUT_OF_MEMORY = (
     "not enough memory",  # torch on a CPU, on Windows
     "Failed to allocate memory",  # ONNX Runtime
 )
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _KEPT_BYTES = 1 << 30  # blocks up to here are used again, and so much stays free at most
 _MOST_WORKERS = 8  # batches of frames at once; each holds its frames and its networks' features in memory
@@ -238,7 +238,7 @@ class Reduced(nn.Module):
 
     def __init__(self, network: nn.Module, device: torch.device, precision: str) -> None:
         super().__init__()
-        self.network, self._kind, self._dtype = network, device.type, _DTYPES[precision]
+        self.network, self._kind, self._dtype = network, device.type, DTYPES[precision]
 
     def forward(self, *inputs: Any) -> Any:
         """Do as the network does."""

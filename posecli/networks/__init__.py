@@ -12,11 +12,11 @@ from torch import nn
 
 from posecli.errors import ConfigError
 from posecli.networks._foreign import fit
-from posecli.networks._layers import fuse_batch_norm
+from posecli.networks._layers import fuse_batch_norm, join_rectifiers
 from posecli.networks._spec import ModelSpec
 from posecli.networks._weights import fill, find_weights, read_weights
 
-__all__ = ["ModelSpec", "available", "fuse_batch_norm", "get_spec", "load_network", "random_network"]
+__all__ = ["ModelSpec", "available", "fuse_batch_norm", "get_spec", "join_rectifiers", "load_network", "random_network"]
 
 
 def available() -> dict[str, ModelSpec]:
