@@ -482,33 +482,58 @@ def train_config_from(table: dict[str, Any], where: str) -> TrainConfig:
         ConfigError: an unknown key, or a value that cannot work.
     """
     parts: dict[str, Any] = {
-        "datasets": tuple(_build(DatasetConfig, entry, f"{where}: datasets") for entry in table.get("datasets", ())),
-        "phases": tuple(_build(PhaseConfig, entry, f"{where}: phases") for entry in table.get("phases", ())),
+        "datasets": _tables(DatasetConfig, table, "datasets", where),
+        "phases": _tables(PhaseConfig, table, "phases", where),
         "loss": _build(LossConfig, table.get("loss", {}), f"{where}: loss"),
     }
-    if (teacher := table.get("teacher")) is not None:
-        parts["teacher"] = _build(TeacherConfig, {**teacher, **_sizes(teacher)}, f"{where}: teacher")
+    if table.get("teacher") is not None:
+        parts["teacher"] = _build(TeacherConfig, table["teacher"], f"{where}: teacher")
     if parts["phases"] and "steps" not in table:
         parts["steps"] = sum(phase.steps for phase in parts["phases"])
-    return _build(TrainConfig, {**table, **parts, **_sizes(table)}, where)
-
-
-def _sizes(table: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return the table's sizes as tuples; files know lists only."""
-    return {name: tuple(table[name]) for name in ("input_hw", "small_hw") if table.get(name) is not None}
+    return _build(TrainConfig, {**table, **parts}, where)
 
 
 _Config = TypeVar("_Config")
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {  # by a field's type: what files may have, and how to say it
+    "str": ((str,), "a text"),
+    "int": ((int,), "an integer"),
+    "float": ((int, float), "a number"),
+    "bool": ((bool,), "true or false"),
+}
+
+
+def _tables(kind: Callable[..., _Config], table: dict[str, Any], key: str, where: str) -> tuple[_Config, ...]:
+    entries = table.get(key, ())
+    if not isinstance(entries, (list, tuple)):
+        raise ConfigError(f"{where}: {key} is {entries!r}, wanted [[{key}]]")
+    return tuple(_build(kind, entry, f"{where}: {key}") for entry in entries)
 
 
 def _build(kind: Callable[..., _Config], table: dict[str, Any], where: str) -> _Config:
-    known = [item.name for item in fields(kind)]  # type: ignore[arg-type]
+    if not isinstance(table, dict):
+        raise ConfigError(f"{where} is {table!r}, wanted a table")
+    known = {item.name: str(item.type) for item in fields(kind)}  # type: ignore[arg-type]
     for name in table:
         if name not in known:
             near = get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"choose from {', '.join(known)}"
             raise ConfigError(f"{where}: unknown key {name!r}; {hint}")
     try:
-        return kind(**table)
+        return kind(**{name: _value(value, known[name], f"{where}: {name}") for name, value in table.items()})
     except TypeError as error:
         raise ConfigError(f"{where}: {error}") from error
+
+
+def _value(value: Any, kind: str, where: str) -> Any:
+    """Return a file's value as a field of this type has it."""
+    wanted = kind.removesuffix(" | None")
+    if value is None and wanted != kind:
+        return None
+    if wanted == "tuple[int, int]":
+        if not (isinstance(value, (list, tuple)) and [type(side) for side in value] == [int, int]):
+            raise ConfigError(f"{where} is {value!r}, wanted two integers, as in [256, 192]")
+        return tuple(value)
+    types, said = _KINDS.get(wanted, ((object,), ""))
+    if not isinstance(value, types) or (isinstance(value, bool) and wanted in {"int", "float"}):
+        raise ConfigError(f"{where} is {value!r}, wanted {said}")
+    return value

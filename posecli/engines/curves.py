@@ -38,12 +38,16 @@ def curves_chart(rows: Sequence[dict[str, float]]) -> Chart | None:
     """Return the chart of a run's rows, as `curves.csv` has them; None without any loss."""
     losses = [Curve("sum", smooth(_points(rows, "loss")))]
     names = dict.fromkeys(name for row in rows for name in row)
-    losses += [Curve(name.removeprefix("loss_"), smooth(_points(rows, name))) for name in names if "loss_" in name]
+    losses += [
+        Curve(name.removeprefix("loss_"), smooth(_points(rows, name))) for name in names if name.startswith("loss_")
+    ]
     losses = [curve for curve in losses if curve.points]
     losses = [*losses[:1], *losses[1:][-_MOST:]]
     if not losses:
         return None
-    scores = [Curve(name, _points(rows, name)) for name in names if name not in _NO_SCORES and "loss_" not in name]
+    scores = [
+        Curve(name, _points(rows, name)) for name in names if name not in _NO_SCORES and not name.startswith("loss_")
+    ]
     last = max(row["samples"] for row in rows)
     top = 34.0
     shapes = _plot(losses, top, last, f"loss, mean of {_SMOOTH} records (logarithmic)", logarithmic=True)

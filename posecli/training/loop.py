@@ -125,9 +125,9 @@ class Trainer:
         if not self.checkpoint.is_file():
             raise ConfigError(f"{self.checkpoint}: no checkpoint to resume; leave --resume out to start")
         state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
-        saved = _plain(train_config_from(state["config"], str(self.checkpoint)))  # what it lacks has its default
-        if saved != _plain(self.config):
-            changed = [key for key, value in _plain(self.config).items() if saved[key] != value]
+        made_with = _plain(train_config_from(state["config"], str(self.checkpoint)))  # what it lacks has its default
+        if made_with != _plain(self.config):
+            changed = [key for key, value in _plain(self.config).items() if made_with[key] != value]
             raise ConfigError(f"{self.checkpoint}: made with another configuration ({', '.join(changed)} differ)")
         run = self.run
         run.network.load_state_dict(state["network"])

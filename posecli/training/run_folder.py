@@ -70,7 +70,8 @@ def _record(line: str) -> dict[str, Any] | None:
         record = json.loads(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and isinstance(record.get("step"), int) else None
+    whole = isinstance(record, dict) and all(isinstance(record.get(name), int) for name in ("step", "samples"))
+    return record if whole else None
 
 
 def curve_rows(records: Iterable[dict[str, Any]]) -> list[dict[str, float]]:

@@ -275,6 +275,19 @@ def test_configuration_errors_name_the_key(tmp_path):
     path.write_text('network = "prs-tiny"\n')
     with pytest.raises(ConfigError, match="at least one"):
         load_train_config(path)
+    base = '[[datasets]]\nimages = "a"\n'
+    for line, said in (
+        ("steps = true", "steps is True, wanted an integer"),
+        ("init = 3", "init is 3, wanted a text"),
+        ("input_hw = [128]", r"input_hw is \[128\], wanted two integers"),
+        ("half = 1", "half is 1, wanted true or false"),
+        ("teacher = 3", "teacher is 3, wanted a table"),
+        ('phases = "A"', r"phases is 'A', wanted \[\[phases\]\]"),
+        ("loss = [1]", r"loss is \[1\], wanted a table"),
+    ):
+        path.write_text(f'network = "prs-tiny"\n{line}\n{base}')
+        with pytest.raises(ConfigError, match=said):
+            load_train_config(path)
     path.write_text("network = ")
     with pytest.raises(ConfigError, match="not TOML"):
         load_train_config(path)
