@@ -286,6 +286,16 @@ def _settings(device: str, count: int) -> Iterator[tuple[str, list[str]]]:
         yield f"{count} GPUs", ["--device", "all"]
 
 
+def one_video_on_all(report: Report, clip: Path, folder: Path, count: int) -> None:
+    """Share the batches of one video out to all GPUs; they must find what one finds."""
+    report.heading("One video on all GPUs")
+    if count < 2:
+        report.add(f"{count} GPU here")
+        return
+    found = {device: _infer(report, clip, folder / device, "--device", device) for device in ("cuda:0", "all")}
+    report.check("all GPUs find what one finds", found["cuda:0"] == found["all"])
+
+
 @click.command()
 @click.argument("clip", type=click.Path(exists=True, dir_okay=False, path_type=Path), required=False)
 @click.option("-o", "--out", type=click.Path(path_type=Path), default=Path("gpu_report.md"), show_default=True)
@@ -315,6 +325,7 @@ def main(clip: Path | None, out: Path, dry_run: bool) -> None:
             (whole_runs, (long, device, BATCHES[:1] if dry_run else BATCHES)),
             (networks_alone, (device,)),
             (several_processes, (long, folder, _settings(device, torch.cuda.device_count()))),
+            (one_video_on_all, (long, folder, torch.cuda.device_count())),
             (decoding, (long, "cuda")),
             (kernels, (long, device)),
         ]

@@ -23,7 +23,7 @@ from posecli.media.files import sha256
 from posecli.networks import ModelSpec, get_spec, join_rectifiers, load_network, random_network
 from posecli.networks._weights import digest, find_weights
 from posecli.records import Annotated, Candidates, Frame, Poses, Proposals
-from posecli.runtime import DTYPES, Reduced, Uploader, has_own_memory, resolve_device, resolve_precision
+from posecli.runtime import DTYPES, Reduced, Uploader, has_own_memory, make_current, resolve_device, resolve_precision
 from posecli.stages.batches import no_memory_left
 from posecli.stages.coarse_filter import filter_proposals, suppress_boxes
 from posecli.stages.detect import BoxSource, Detector, JudgedBoxes, Pending, ProposalSource, Proposer, pictures
@@ -45,6 +45,7 @@ class Pipeline:
     boxes: BoxFile | None = None  # where the user brought the boxes
     networks: dict[str, nn.Module] = field(default_factory=dict)  # all that the stages run, by name
     loading_notes: tuple[str, ...] = ()  # what there was to say of the networks, a line each
+    replicas: tuple[Pipeline, ...] = ()  # the same on other devices, for those who share batches out
 
     def provenance(self) -> dict[str, Any]:
         """Return what decides which poses come out, as every output records it."""
@@ -70,7 +71,8 @@ class Pipeline:
             count = self.boxes.missing
             notes.append(f"{self.boxes.path}: does not know {count} of the frames; nobody is found on them")
         notes += [batches.note for batches in (*self.proposer.batches, self.refiner.batches) if batches.note]
-        return tuple(notes)
+        notes += [note for replica in self.replicas for note in replica.notes()]
+        return tuple(dict.fromkeys(notes))
 
     @torch.inference_mode()
     def run(self, frames: Iterable[Frame]) -> Iterator[Annotated]:
@@ -81,6 +83,7 @@ class Pipeline:
         Raises:
             DeviceError: the device's memory does not even do for one frame or crop.
         """
+        make_current(self.device)
         ahead = 1 if has_own_memory(self.device) else 0
         upload = Uploader(self.device)
         proposed = (self._propose(batch, upload) for batch in _batches(frames, self.config.batch_frames))
@@ -271,7 +274,7 @@ def load_pipeline(
 
     Args:
         config: see there.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "cuda" or "cuda:N"; several, with commas between, make a pipeline with replicas.
         weights: files by network name, for networks that shall not use those that come with posecli.
         allow_random: run networks without weights with random ones: to try a pairing out, its poses mean nothing.
 
@@ -284,13 +287,17 @@ def load_pipeline(
     for name in (config.detect.detector, config.detect.proposer, *config.refine.networks):
         if not name.startswith(ONNX):
             get_spec(name)  # a misspelt name shows before anything is loaded
+    device, *others = device.split(",")
+    replicas = [load_pipeline(config, device=other, weights=weights, allow_random=allow_random) for other in others]
     load = _Loader(device, weights, allow_random=allow_random, engine=config.engine, precision=config.precision)
     boxes = BoxFile(Path(config.detect.boxes)) if config.detect.boxes else None
     proposer, refiner = _proposals(config, boxes, load), _refiner(config.refine, load)
     load.refuse_unused()
     # with what it left to the weights and to the machine: the record says all
     config = replace(config, refine=refiner.config, precision=load.precision)
-    return Pipeline(proposer, refiner, config, load.used, boxes, load.networks, tuple(load.notes))
+    return Pipeline(
+        proposer, refiner, config, load.used, boxes, load.networks, tuple(load.notes), replicas=tuple(replicas)
+    )
 
 
 def _refiner(config: RefineConfig, load: _Loader) -> Refiner:

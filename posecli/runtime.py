@@ -52,13 +52,17 @@ def resolve_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def worker_devices(name: str, workers: int | None = None) -> list[str]:
-    """Name the device of each process that shares a run.
+def worker_devices(name: str, workers: int | None = None, *, sources: int) -> list[str]:
+    """Share the devices of a run out among processes.
 
     Args:
         name: one device as in `resolve_device`; several with commas between; or "all", which is every CUDA device, or
             the CPU where there is none.
-        workers: how many processes; None: one a device.
+        workers: how many may work at once; None: one a device. Devices are dealt to them in turn.
+        sources: how many there are. A process more would have nothing to do, so that its device goes to another one.
+
+    Returns:
+        For each process the device, or several with commas between.
 
     Raises:
         ConfigError: no such word.
@@ -70,7 +74,15 @@ def worker_devices(name: str, workers: int | None = None) -> list[str]:
     if len(names) > 1 or workers is not None:
         names = [str(resolve_device(one.strip())) for one in names]
     count = workers or len(names)
-    return [names[index % len(names)] for index in range(count)]
+    dealt = [names[index % len(names)] for index in range(count)]
+    processes = min(count, max(1, sources))
+    return [",".join(dict.fromkeys(dealt[index::processes])) for index in range(processes)]
+
+
+def make_current(device: torch.device) -> None:
+    """Let the calling thread work with this device where it names none: CUDA would wake the first one up for that."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
 
 
 def cores_each(workers: int) -> int:

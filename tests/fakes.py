@@ -29,6 +29,7 @@ class OnePersonPerFrame:
     error: BaseException = field(default_factory=lambda: ZeroDivisionError("bug"))
     batches: list = field(default_factory=list)
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    replicas: tuple = ()
 
     def notes(self):
         return ()

@@ -73,7 +73,7 @@ def infer(
     if options.overlay:
         find_encoder(drawing.overlay_codec)
     paths = plan(expand_sources(sources, recursive=reading.recursive), options)
-    devices = worker_devices(loading["device"], workers)[: max(1, len(paths))]
+    devices = worker_devices(loading["device"], workers, sources=len(paths))
     alone = len(devices) == 1
     pipeline = load_pipeline(config, **{**loading, "device": devices[0]})
     if pipeline.boxes is not None and len(paths) > 1 and not pipeline.boxes.names_files:

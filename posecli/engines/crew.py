@@ -18,6 +18,7 @@ from posecli.pipeline import Pipeline
 from posecli.records import Annotated, Frame
 from posecli.runtime import has_own_memory, keep_freed_memory, share_cores
 
+_THREADS_A_DEVICE = 2  # where there are several: one of them filters and merges while the device works for the other
 _WAITING = 1  # finished batches beyond one a thread that wait to be taken; memory stays flat
 
 
@@ -32,12 +33,15 @@ class Crew:
         """See the class.
 
         Args:
-            pipeline: is called from several threads at once.
+            pipeline: is called from several threads at once; its replicas on other devices take their part of the work.
             frames: about how many there are, where that is known: a single batch is not worth a thread of its own.
         """
         batches = None if frames is None else math.ceil(frames / pipeline.config.batch_frames)
         self._pipeline, self._share = pipeline, share_cores(pipeline.device, batches=batches)
-        self._reading, self._room = threading.Lock(), threading.Semaphore(self._share.workers + _WAITING)
+        self._pipelines = (pipeline, *pipeline.replicas)
+        least = _THREADS_A_DEVICE * len(self._pipelines) if pipeline.replicas else 1
+        self._workers = max(self._share.workers, least)
+        self._reading, self._room = threading.Lock(), threading.Semaphore(self._workers + _WAITING)
         self._order: queue.SimpleQueue[Future[_Batch]] = queue.SimpleQueue()
         self._ended = False
         self._threads: list[threading.Thread] = []
@@ -57,12 +61,13 @@ class Crew:
         """Yield each frame with its people, in the order the frames came; works once."""
         if not has_own_memory(self._pipeline.device):
             keep_freed_memory()
-        if self._share.workers == 1:
+        if self._workers == 1:
             yield from self._pipeline.run(frames)
             return
         source = iter(frames)
-        for number in range(self._share.workers):
-            thread = threading.Thread(target=self._work, args=(source,), name=f"posecli-annotate-{number}", daemon=True)
+        for number in range(self._workers):
+            work = (source, self._pipelines[number % len(self._pipelines)])
+            thread = threading.Thread(target=self._work, args=work, name=f"posecli-annotate-{number}", daemon=True)
             self._threads.append(thread)
             thread.start()
         while (batch := self._order.get().result()).annotated or batch.error:
@@ -71,7 +76,7 @@ class Crew:
                 raise batch.error
             self._room.release()
 
-    def _work(self, source: Iterator[Frame]) -> None:
+    def _work(self, source: Iterator[Frame], pipeline: Pipeline) -> None:
         self._share.apply()
         while not self._ended:
             self._room.acquire()
@@ -81,7 +86,7 @@ class Crew:
                 return
             batch = _Batch()
             try:
-                batch.annotated.extend(self._pipeline.run(frames))  # in case of an error, with what came before it
+                batch.annotated.extend(pipeline.run(frames))  # in case of an error, with what came before it
             except BaseException as error:
                 batch.error = error  # raised in the thread that takes the frames
             done.set_result(batch)

@@ -162,3 +162,16 @@ def test_the_record_says_what_the_precision_came_to(monkeypatch):
 def test_unknown_precisions_are_refused():
     with pytest.raises(ConfigError, match="unknown precision 'int4'; choose from auto, fp32"):
         PipelineConfig(precision="int4")
+
+
+@pytest.mark.weights
+def test_several_devices_make_a_pipeline_with_replicas_whose_notes_are_said_once():
+    config = PipelineConfig(refine=RefineConfig(posefix="posefix-r50"))
+
+    pipeline = load_pipeline(config, device="cpu,cpu", allow_random=True)
+
+    (replica,) = pipeline.replicas
+    assert replica.config == pipeline.config
+    assert replica.weights == pipeline.weights
+    assert replica.refiner is not pipeline.refiner
+    assert len(pipeline.notes()) == 1

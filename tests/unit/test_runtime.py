@@ -172,21 +172,31 @@ def test_workers_are_dealt_to_devices_in_turn(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
 
-    assert worker_devices("auto") == ["auto"]
-    assert worker_devices("cpu", 2) == ["cpu", "cpu"]
-    assert worker_devices("cuda:0,cuda:2") == ["cuda:0", "cuda:2"]
-    assert worker_devices("all") == ["cuda:0", "cuda:1", "cuda:2"]
-    assert worker_devices("all", 4) == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
+    assert worker_devices("auto", sources=9) == ["auto"]
+    assert worker_devices("cpu", 2, sources=9) == ["cpu", "cpu"]
+    assert worker_devices("cuda:0,cuda:2", sources=9) == ["cuda:0", "cuda:2"]
+    assert worker_devices("all", sources=9) == ["cuda:0", "cuda:1", "cuda:2"]
+    assert worker_devices("all", 4, sources=9) == ["cuda:0", "cuda:1", "cuda:2", "cuda:0"]
     with pytest.raises(DeviceError, match="no device cuda:3: this machine has 3"):
-        worker_devices("cuda:0,cuda:3")
+        worker_devices("cuda:0,cuda:3", sources=9)
     with pytest.raises(ConfigError, match="unknown device 'gpu'"):
-        worker_devices("cpu,gpu")
+        worker_devices("cpu,gpu", sources=9)
+
+
+def test_fewer_sources_than_devices_have_several_each(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+
+    assert worker_devices("all", sources=1) == ["cuda:0,cuda:1,cuda:2"]
+    assert worker_devices("all", sources=2) == ["cuda:0,cuda:2", "cuda:1"]
+    assert worker_devices("cuda:1", 2, sources=1) == ["cuda:1"]
+    assert worker_devices("cpu", 4, sources=0) == ["cpu"]
 
 
 def test_all_devices_of_a_machine_without_a_gpu_are_the_cpu():
     if torch.cuda.is_available():
         pytest.skip("has a GPU")
-    assert worker_devices("all") == ["cpu"]
+    assert worker_devices("all", sources=3) == ["cpu"]
 
 
 class Grows(nn.Linear):

@@ -129,3 +129,26 @@ def test_cores_are_shared_among_batches():
     many = share_cores(cpu)
     assert many.workers * many.cores <= cores
     assert many.workers == min(cores, 8)
+
+
+def test_replicas_on_other_devices_take_their_part_and_the_order_stays():
+    begun = {"first": threading.Event(), "other": threading.Event()}
+
+    class Together(OnePersonPerFrame):
+        def run(self, frames):
+            own, others = ("first", "other") if self.replicas else ("other", "first")
+            begun[own].set()
+            assert begun[others].wait(20)
+            yield from super().run(frames)
+
+    config = PipelineConfig(batch_frames=2)
+    other = Together(config)
+    first = Together(config, replicas=(other,))
+
+    with Crew(first) as several:
+        done = [annotated.frame.index for annotated in several.run(frames(24))]
+
+    assert done == list(range(24))
+    assert first.batches
+    assert other.batches
+    assert sorted(first.batches + other.batches) == [[index, index + 1] for index in range(0, 24, 2)]
