@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from posecli.engines.bench import NetworkTiming, SourceTiming
 
 _BATCHES = (1, 4, 16)
+_OWN = {"sources", "alone", "compare", "rounds", "overlay", "as_json"}  # parameters that `infer` does not have
 
 
 @click.command()
@@ -92,6 +93,7 @@ def _stages_table(timing: SourceTiming) -> Table:
     caption = (
         f"efficiency {timing.efficiency:.2f}: networks {timing.networks_s:.1f} s, whole run {timing.wall_s:.1f} s\n"
         f"{facts['frames_per_s']} frames/s, {facts['people_per_s']} people/s, {per_person}\n"
+        f"waited {timing.read_wait_s:.1f} s for frames, {timing.write_wait_s:.1f} s for the writer\n"
         f"peak memory {timing.peak_mib:.0f} MiB{on_device}"
     )
     table = Table(title=f"{timing.source}: {timing.frames} frames", caption=caption, caption_justify="left")
@@ -148,7 +150,7 @@ def _networks_table(timings: list[NetworkTiming]) -> Table:
 
 def _compare(sources: tuple[str, ...], command: str, rounds: int, *, overlay: bool, as_json: bool) -> None:
     """Run posecli and the other command in turn, each in a process of its own, and print the ratios."""
-    own = [sys.executable, "-m", "posecli", "infer", "{source}", "-o", "{out}", "-q"]
+    own = [sys.executable, "-m", "posecli", "infer", "{source}", "-o", "{out}", "-q", *_given_options()]
     own += [] if overlay else ["--no-overlay"]
     commands = {"posecli": own, "other": shlex.split(command)}
     for source in sources:
@@ -165,6 +167,28 @@ def _compare(sources: tuple[str, ...], command: str, rounds: int, *, overlay: bo
                 f"{source}: posecli {medians['posecli']:.1f} s, the other {medians['other']:.1f} s: "
                 f"{ratio:.2f} times as long ({rounds} turns each)"
             )
+
+
+def _given_options() -> list[str]:
+    """Return the options of `infer` that stand on the command line, as they stand there."""
+    context = click.get_current_context()
+    words = []
+    for option in context.command.params:
+        name = option.name or ""
+        given = context.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+        if not given or name in _OWN or not isinstance(option, click.Option):
+            continue
+        value = context.params[name]
+        if option.is_flag:
+            words.append((option.opts if value else option.secondary_opts)[0])
+        else:
+            for part in value if option.multiple else (value,):
+                words += [option.opts[0], _word(part)]
+    return words
+
+
+def _word(value: Any) -> str:
+    return ",".join(map(_word, value)) if isinstance(value, tuple) else str(value)
 
 
 def _timed(words: list[str], source: str) -> float:

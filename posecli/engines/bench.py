@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
@@ -21,16 +22,17 @@ import torch
 from torch import Tensor, nn
 
 from posecli.config import RunOptions
+from posecli.engines.crew import Crew, share_of
 from posecli.engines.local import annotate_source
 from posecli.errors import InputError
 from posecli.media.overlay import Drawer
 from posecli.media.sinks import overlay_sink
 from posecli.media.sources import open_source
-from posecli.networks import fuse_batch_norm, get_spec
+from posecli.networks import fuse_batch_norm, get_spec, join_rectifiers
 from posecli.networks._count import count
 from posecli.pipeline import Pipeline
 from posecli.records import Annotated
-from posecli.runtime import peak_device_memory, peak_memory, place, synchronize
+from posecli.runtime import Share, has_own_memory, peak_device_memory, peak_memory, place, synchronize
 
 _HELD = 48  # frames in memory for the stages that are timed by themselves
 _REPEATS = 5
@@ -48,7 +50,9 @@ class SourceTiming:
     people: int
     refiner_runs: int
     wall_s: float  # of `infer` with everything it writes
-    networks_s: float  # the networks alone, on random inputs of the same shapes as often
+    networks_s: float  # the networks alone, on random inputs of the same shapes as often, as many side by side
+    read_wait_s: float  # of the run, for frames
+    write_wait_s: float  # of the run, for the writer
     decode_s: float
     around_networks_s: float  # resizing, cropping, decoding heatmaps, filter, merging
     write_s: float  # drawing, encoding and journal, where drawing is on
@@ -78,7 +82,7 @@ def time_source(path: str, pipeline: Pipeline, options: RunOptions) -> SourceTim
     Raises:
         InputError: the source cannot be annotated.
     """
-    device = pipeline.refiner.device
+    device = pipeline.device
     with open_source(path, options.reading) as source:
         frames = list(islice(source, _HELD))
         held = [frame for frame in frames if frame.image is not None]
@@ -91,23 +95,26 @@ def time_source(path: str, pipeline: Pipeline, options: RunOptions) -> SourceTim
         wall = time.perf_counter() - started
     if report.status == "failed":
         raise InputError(report.error)
-    share = report.frames / len(held)  # the held frames stand for all
-    with _recording(pipeline) as few:
+    scale = report.frames / len(held)  # the held frames stand for all
+    share, few_share = (share_of(pipeline, count) for count in (report.frames, len(held)))
+    with _recording(pipeline) as few, Crew(pipeline, frames=len(held)) as crew:
         started = time.perf_counter()
-        annotated = list(pipeline.run(held))
+        annotated = list(crew.run(held))
         synchronize(device)
         run_held = time.perf_counter() - started
-    around = max(0.0, run_held - _replay(pipeline, few, device)) * share
+    around = max(0.0, run_held - _replay(pipeline, few, few_share)) * scale
     return SourceTiming(
         source=path,
         frames=report.frames,
         people=report.people,
         refiner_runs=report.refiner_runs,
         wall_s=wall,
-        networks_s=_replay(pipeline, calls, device),
+        networks_s=_replay(pipeline, calls, share),
+        read_wait_s=report.read_wait_s,
+        write_wait_s=report.write_wait_s,
         decode_s=_decode_time(path, options),
         around_networks_s=around,
-        write_s=_write_time(path, annotated, options) * share if options.overlay else 0.0,
+        write_s=_write_time(path, annotated, options) * scale if options.overlay else 0.0,
         peak_mib=peak_memory() / 2**20,
         device_mib=None if (taken := peak_device_memory(device)) is None else taken / 2**20,
     )
@@ -135,17 +142,28 @@ def _recording(pipeline: Pipeline) -> Iterator[Counter[tuple[str, Shapes]]]:
             handle.remove()
 
 
-@torch.inference_mode()
-def _replay(pipeline: Pipeline, calls: Counter[tuple[str, Shapes]], device: torch.device) -> float:
-    """Return the seconds of all calls, each kind timed a few times on random inputs."""
-    total = 0.0
-    for (name, shapes), times in calls.items():
-        inputs = [torch.rand(shape, device=device) for shape in shapes]
-        network = pipeline.networks[name]
-        is_list = len(shapes[0]) == 3  # a detector takes a list of pictures
-        given = [inputs] if is_list else [item.contiguous(memory_format=torch.channels_last) for item in inputs]
-        total += times * _median_time(network, given, device)
-    return total
+def _replay(pipeline: Pipeline, calls: Counter[tuple[str, Shapes]], share: Share) -> float:
+    """Return the seconds of all calls, each kind timed a few times on random inputs, side by side as in the run."""
+
+    @torch.inference_mode()
+    def work() -> float:
+        share.apply()
+        together.wait()  # so that every call is timed beside others
+        return sum(times * _call_time(pipeline, name, shapes) for (name, shapes), times in calls.items())
+
+    together = threading.Barrier(share.workers)
+    with ThreadPoolExecutor(share.workers) as pool:
+        seconds = [future.result() for future in [pool.submit(work) for _ in range(share.workers)]]
+    return statistics.mean(seconds) / share.workers
+
+
+def _call_time(pipeline: Pipeline, name: str, shapes: Shapes) -> float:
+    """Return the seconds of one call of a network with inputs of these shapes."""
+    device = pipeline.device
+    inputs = [torch.rand(shape, device=device) for shape in shapes]
+    is_list = len(shapes[0]) == 3  # a detector takes a list of pictures
+    given = [inputs] if is_list else [item.contiguous(memory_format=torch.channels_last) for item in inputs]
+    return _median_time(pipeline.networks[name], given, device)
 
 
 def _median_time(network: nn.Module, inputs: Sequence[Any], device: torch.device, repeats: int = _REPEATS) -> float:
@@ -209,6 +227,8 @@ def time_networks(
         size = count(spec)
         for dtype in dtypes:
             network = place(fuse_batch_norm(spec.build().eval()), device).to(dtype)
+            if not has_own_memory(device):
+                join_rectifiers(network, dtype)
             for batch in batches:
                 images = torch.rand(batch, 3, *spec.input_hw, device=device, dtype=dtype)
                 inputs = [images.contiguous(memory_format=torch.channels_last)]

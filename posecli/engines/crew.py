@@ -16,10 +16,16 @@ from itertools import islice
 
 from posecli.pipeline import Pipeline
 from posecli.records import Annotated, Frame
-from posecli.runtime import has_own_memory, keep_freed_memory, share_cores
+from posecli.runtime import Share, has_own_memory, keep_freed_memory, share_cores
 
 _THREADS_A_DEVICE = 2  # where there are several: one of them filters and merges while the device works for the other
 _WAITING = 1  # finished batches beyond one a thread that wait to be taken; memory stays flat
+
+
+def share_of(pipeline: Pipeline, frames: int | None) -> Share:
+    """Return how the batches of about so many frames share the pipeline's device; None where nobody knows."""
+    batches = None if frames is None else math.ceil(frames / pipeline.config.batch_frames)
+    return share_cores(pipeline.device, batches=batches)
 
 
 class Crew:
@@ -36,8 +42,7 @@ class Crew:
             pipeline: is called from several threads at once; its replicas on other devices take their part of the work.
             frames: about how many there are, where that is known: a single batch is not worth a thread of its own.
         """
-        batches = None if frames is None else math.ceil(frames / pipeline.config.batch_frames)
-        self._pipeline, self._share = pipeline, share_cores(pipeline.device, batches=batches)
+        self._pipeline, self._share = pipeline, share_of(pipeline, frames)
         self._pipelines = (pipeline, *pipeline.replicas)
         least = _THREADS_A_DEVICE * len(self._pipelines) if pipeline.replicas else 1
         self._workers = max(self._share.workers, least)

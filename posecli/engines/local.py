@@ -146,9 +146,8 @@ class _Job:
         batch = self.pipeline.config.batch_frames
         with ExitStack() as stack:
             crew = stack.enter_context(Crew(self.pipeline, frames=source.header_frames))
-            frames = stack.enter_context(
-                Ahead(source, max(_AHEAD, batch), stop)
-            )  # left before the crew, which may wait for it
+            reader = Ahead(source, max(_AHEAD, batch), stop)
+            frames = stack.enter_context(reader)  # left before the crew, which may wait for it
             writer = stack.enter_context(Behind(output.write, max(_BEHIND, batch)))
             items = annotate_frames(frames, output.journal, crew.run, batch=batch)
             with suppress(Stopped) if source.is_live else nullcontext():  # stopping is how a camera ends
@@ -157,6 +156,7 @@ class _Job:
                     if number % batch == 0 and stop():
                         raise Stopped
         writer.check()
+        self.tally.read_wait_s, self.tally.write_wait_s = reader.waited_s, writer.waited_s
         if not self.tally.frames:
             output.journal.discard()
             raise InputError(f"{source.name}: not one frame could be decoded")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
@@ -38,6 +39,7 @@ class Ahead(Generic[Item]):
             stop: asked while nothing comes; once it is true, the taker gets `Stopped`.
         """
         self._items, self._should_stop = items, stop
+        self.waited_s = 0.0  # for items that were not there yet
         self._queue: queue.Queue[Item | _End] = queue.Queue(depth)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="posecli-read", daemon=True)
@@ -72,6 +74,13 @@ class Ahead(Generic[Item]):
             raise item.error
 
     def _next(self) -> Item | _End:
+        started = time.perf_counter()
+        try:
+            return self._waited_for()
+        finally:
+            self.waited_s += time.perf_counter() - started
+
+    def _waited_for(self) -> Item | _End:
         while True:
             try:
                 return self._queue.get(timeout=_PATIENCE_S)
@@ -87,6 +96,7 @@ class Behind(Generic[Item]):
 
     def __init__(self, write: Callable[[Item], None], depth: int) -> None:
         self._write = write
+        self.waited_s = 0.0  # for room
         self._queue: queue.Queue[Item | _End] = queue.Queue(depth)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="posecli-write", daemon=True)
@@ -104,7 +114,9 @@ class Behind(Generic[Item]):
     def put(self, item: Item) -> None:
         """Hand over one item; blocks while too many wait."""
         self.check()
+        started = time.perf_counter()
         self._queue.put(item)
+        self.waited_s += time.perf_counter() - started
 
     def check(self) -> None:
         """Raise what went wrong in the thread."""

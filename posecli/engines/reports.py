@@ -24,6 +24,8 @@ class SourceReport:
     people: int = 0
     refiner_runs: int = 0
     seconds: float = 0.0
+    read_wait_s: float = 0.0  # that the networks waited for frames; much of it: reading is the bottleneck
+    write_wait_s: float = 0.0  # that annotated frames waited for the writer
     outputs: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()  # worth knowing of the source, and no fault
 
@@ -42,6 +44,8 @@ class Tally:
     frames_resumed: int = 0
     people: int = 0
     refiner_runs: int = 0
+    read_wait_s: float = 0.0
+    write_wait_s: float = 0.0
     started: float = field(default_factory=time.monotonic)
 
     def add(self, entry: Entry, *, is_new: bool) -> None:
@@ -62,4 +66,9 @@ class Tally:
         """Return the counts, and the seconds until now, as a report has them."""
         names = ("frames", "frames_failed", "frames_resumed", "people", "refiner_runs")
         counts = {name: getattr(self, name) for name in names}
-        return {**counts, "seconds": round(time.monotonic() - self.started, 3)}
+        times = {
+            "seconds": time.monotonic() - self.started,
+            "read_wait_s": self.read_wait_s,
+            "write_wait_s": self.write_wait_s,
+        }
+        return {**counts, **{name: round(value, 3) for name, value in times.items()}}

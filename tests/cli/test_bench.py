@@ -24,6 +24,8 @@ def test_a_source_is_timed_stage_by_stage(posecli, clip):
     assert (timing["frames"], timing["people"]) == (6, 12)
     for name in ("wall_s", "networks_s", "decode_s", "write_s", "peak_mib"):
         assert timing[name] > 0, name
+    assert timing["read_wait_s"] >= 0
+    assert timing["write_wait_s"] >= 0
     assert timing["efficiency"] == pytest.approx(timing["networks_s"] / timing["wall_s"], abs=0.02)
     assert timing["refiner_runs_per_person"] == 1.0
 
@@ -48,7 +50,7 @@ def test_without_a_source_a_clip_is_made_up(posecli, monkeypatch):
 def test_calls_are_counted_by_network_and_shape(posecli, clip, monkeypatch):
     seen = {}
 
-    def spy(pipeline, calls, device):
+    def spy(pipeline, calls, share):
         seen.update(calls)
         return 0.0
 
@@ -101,3 +103,25 @@ def test_compare_wants_a_source():
     result = CliRunner().invoke(main, ["bench", "--compare", "x"])
     assert result.exit_code == 2
     assert "--compare wants SOURCEs" in result.stderr
+
+
+def test_posecli_runs_with_the_options_that_are_given(clip, monkeypatch):
+    commands = []
+
+    def fake(words, source):
+        commands.append(words)
+        return 1.0
+
+    monkeypatch.setattr("posecli.cli.bench._timed", fake)
+    options = ["--no-filter", "--detector-size", "320", "--scales", "1,1.2", "--weights", "a=b", "--weights", "c=d"]
+    result = CliRunner().invoke(
+        main, ["bench", str(clip), "--compare", "other", "--rounds", "1", "--no-overlay", *options]
+    )
+
+    assert result.exit_code == 0, result.output
+    given = commands[0][commands[0].index("-q") + 1 :]
+    for words in (["--no-filter"], ["--detector-size", "320"], ["--scales", "1.0,1.2"], ["--weights", "a=b"], ["c=d"]):
+        assert any(given[place : place + len(words)] == words for place in range(len(given))), words
+    assert given.count("--no-overlay") == 1
+    assert "--compare" not in given
+    assert "--rounds" not in given
