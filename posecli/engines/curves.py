@@ -15,6 +15,7 @@ _WIDTH, _LEFT, _RIGHT = 560.0, 56.0, 540.0
 _TALL, _GAP = 170.0, 58.0
 _COLOURS = ("blue", "orange", "green", "red", "sky", "muted")
 _MOST = 5  # losses drawn beside their sum, the last ones: there is room for the names of no more
+_NO_SCORES = {"step", "samples", "seconds", "learning_rate", "loss", "score"}  # `score` is one of the others again
 _SMOOTH = 25  # losses of one batch each jump: the mean of so many records is drawn
 
 Point = tuple[float, float]
@@ -48,6 +49,7 @@ def curves_chart(rows: Sequence[dict[str, float]]) -> Chart | None:
     scores = [
         Curve(name, _points(rows, name)) for name in names if name not in _NO_SCORES and not name.startswith("loss_")
     ]
+    scores = [curve for curve in scores if curve.points]
     last = max(row["samples"] for row in rows)
     top = 34.0
     shapes = _plot(losses, top, last, f"loss, mean of {_SMOOTH} records (logarithmic)", logarithmic=True)
@@ -57,9 +59,6 @@ def curves_chart(rows: Sequence[dict[str, float]]) -> Chart | None:
         height += 16 + _TALL + _GAP
     said = ", ".join(f"{curve.name} {curve.points[-1][1]:.3g}" for curve in (*losses[:1], *scores))
     return Chart("curves", f"Training, {int(last)} samples", f"At the end: {said}", _WIDTH, height, tuple(shapes))
-
-
-_NO_SCORES = {"step", "samples", "seconds", "learning_rate", "loss", "score"}  # `score` is one of the others again
 
 
 def _points(rows: Sequence[dict[str, float]], name: str) -> tuple[Point, ...]:

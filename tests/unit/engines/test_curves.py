@@ -46,7 +46,9 @@ def test_nothing_is_drawn_before_there_is_something(tmp_path):
 
     assert draw_curves(tmp_path) is None
     assert curves_chart([]) is None
-    assert curves_chart([{"step": 1, "samples": 4, "loss": 0.0, "loss_a": float("nan")}]) is not None
+    assert (
+        curves_chart([{"step": 1, "samples": 4, "loss": 0.0, "loss_a": float("nan"), "AP": float("nan")}]) is not None
+    )
 
 
 def test_the_picture_can_be_read(tmp_path):
