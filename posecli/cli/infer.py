@@ -75,7 +75,8 @@ def infer(
     paths = plan(expand_sources(sources, recursive=reading.recursive), options)
     devices = worker_devices(loading["device"], workers, sources=len(paths))
     alone = len(devices) == 1
-    pipeline = load_pipeline(config, **{**loading, "device": devices[0]})
+    here = devices[0] if alone else devices[0].partition(",")[0]  # with a team, this one only stands for its own
+    pipeline = load_pipeline(config, **{**loading, "device": here})
     if pipeline.boxes is not None and len(paths) > 1 and not pipeline.boxes.names_files:
         raise ConfigError(
             f"{pipeline.boxes.path}: names pictures by numbers, which say nothing about {len(paths)} sources; give one "

@@ -80,18 +80,17 @@ class Team:
         begun: deque[_Task] = deque()  # in order; those at the front that are done have left
         stopping = False
         while todo or begun:
-            if not stopping and stop():
+            failed = any(task.report is not None and task.report.status == "failed" for task in begun)
+            if not stopping and (stop() or (fail_fast and failed)):
                 stopping = True
-                self._stop()
-            if stopping:
                 todo.clear()
+                self._stop()
             while todo and (idle := next((worker for worker in self._workers if worker.task is None), None)):
                 begun.append(todo.popleft())
                 self._living(idle).give(begun[-1])
-            self._listen()
-            for task in begun:
-                stopping |= fail_fast and task.report is not None and task.report.status == "failed" and self._stop()
             yield from _tell(begun, watcher)
+            if begun:
+                self._listen()
 
     def _listen(self) -> None:
         """Take what workers have to say, for a while."""
@@ -124,11 +123,10 @@ class Team:
         self._workers[number] = _Worker(self._orders[number])
         return self._workers[number]
 
-    def _stop(self) -> bool:
+    def _stop(self) -> None:
         for worker in self._workers:
             if worker.task is not None:
                 worker.stop()
-        return True
 
 
 @dataclass

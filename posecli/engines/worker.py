@@ -9,6 +9,8 @@ from __future__ import annotations
 import signal
 import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from posecli.engines.local import annotate_source
@@ -23,21 +25,35 @@ def work(connection: Connection, order: Order) -> None:
     """Annotate the sources whose paths come through a pipe, until it ends or None comes."""
     for number in (signal.SIGINT, signal.SIGTERM):  # they reach all processes of a terminal; the first one decides
         signal.signal(number, signal.SIG_IGN)
+    with suppress(ConnectionError):  # nobody listens any more
+        _work(connection, order)
+
+
+def _work(connection: Connection, order: Order) -> None:
     try:
         use_cores(order.cores)
         pipeline = load_pipeline(
             order.config, device=order.device, weights=order.weights, allow_random=order.allow_random
         )
         tell = _Teller(connection)
-        while (path := connection.recv()) is not None:
+        for path in _paths(connection):
             report = annotate_source(path, pipeline, order.options, tell.frame, connection.poll)
             tell(SourceDone(report, pipeline.notes()))
-    except (EOFError, ConnectionError):
-        return  # nobody listens any more
     except PosecliError as error:
         connection.send(Broken(error))
     except Exception:
         connection.send(Broken(None, traceback.format_exc()))
+
+
+def _paths(connection: Connection) -> Iterator[str]:
+    while True:
+        try:
+            path = connection.recv()
+        except EOFError:  # here alone: PyAV's is one, too
+            return
+        if path is None:
+            return
+        yield path
 
 
 class _Teller:

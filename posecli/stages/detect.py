@@ -29,7 +29,6 @@ from posecli.skeleton import EDGES, NUM_KEYPOINTS
 from posecli.stages.batches import Batches
 
 _GRID = 32  # the network halves its input five times
-
 _MAX_PEAKS = 30  # per keypoint
 
 Boxes = tuple[Tensor, Tensor]  # (P, 4) xyxy, image pixels, and (P,) scores in [0, 1]
@@ -78,7 +77,7 @@ def choose(boxes: Tensor, box_scores: Tensor, config: DetectConfig, *, image_wh:
 
 @dataclass(frozen=True)
 class _Sighting:
-    """What a network says of B pictures of one size; where pictures and sizes differ, it is filled up."""
+    """What a network says of B pictures of one size."""
 
     boxes: Tensor  # (B, P, 4) xyxy, input pixels, best first
     scores: Tensor  # (B, P)
