@@ -56,6 +56,7 @@ from posecli.runtime import Workers
 from posecli.stages.refine import Refiner
 from posecli.training.aids import load_aids
 from posecli.training.data import load_crops, picture_paths
+from posecli.training.labels import read_boxes
 from posecli.training.loop import Trainer
 from posecli.training.samples import Crops, joined
 from posecli.training.start import read_start
@@ -268,16 +269,13 @@ class Dev:
     @torch.inference_mode()
     def _nobody_scores(self, refiner: Refiner) -> list[float]:
         """Return the pose scores of boxes on nobody, of pictures held out of training."""
-        layout, scores = self.layout, []
-        mined = json.loads((layout.root / layout.negatives.mined).read_text("utf-8"))
-        folder = layout.root / layout.negatives.images
-        held_out = {path.name for path in picture_paths(folder, hold_out=True, held_out=True)}
-        names = {image["id"]: image["file_name"] for image in mined["images"] if image["file_name"] in held_out}
-        for image_id, name in names.items():
-            boxes = [entry["bbox"] for entry in mined["annotations"] if entry["image_id"] == image_id]
-            if boxes:
-                found = refiner([read_image(folder / name)], [xywh_to_xyxy(torch.tensor(boxes))], batch=32)
-                scores += found[0][1].mean(dim=1).tolist()
+        negatives = self.layout.negatives
+        folder, scores = self.layout.root / negatives.images, []
+        found = read_boxes(self.layout.root / negatives.mined)
+        for path in picture_paths(folder, hold_out=True, held_out=True):
+            if boxes := found.get(path.name):
+                seen = refiner([read_image(path)], [xywh_to_xyxy(torch.tensor(boxes))], batch=32)
+                scores += seen[0][1].mean(dim=1).tolist()
         return scores
 
 
