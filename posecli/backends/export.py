@@ -75,22 +75,30 @@ def export_network(name: str, path: Path, *, weights: Path | None = None) -> Exp
         ConfigError: no such network, a detector, or the extra `onnx` is not installed.
         WeightsError: no weights, damaged ones, or see `export`.
     """
-    checkpoint = CHECKPOINTS.get(name)
-    spec = get_spec(checkpoint.network if checkpoint else name)
-    _check_kind(spec)
-    file = weights or _weights_of(name, spec.name)
+    spec, file = resolve(name, weights)
     network, fitted = load_network(spec.name, file)
     license_ = SHIPPED_LICENSE if file == shipped_path(name) else read_weights(file).metadata.get("license", "")
     difference = export(network, fitted, path, {"license": license_, "weights_sha256": digest(file)})
     return Exported(path, spec.name, path.stat().st_size, difference)
 
 
-def _weights_of(name: str, network: str) -> Path:
-    if name == network:
-        return find_weights(network)
+def resolve(name: str, weights: Path | None = None) -> tuple[ModelSpec, Path]:
+    """Return the network that a name of a network or of a public checkpoint stands for, and its weights.
+
+    Raises:
+        ConfigError: no such network, or a detector.
+        WeightsError: its weights are not on this machine.
+    """
+    checkpoint = CHECKPOINTS.get(name)
+    spec = get_spec(checkpoint.network if checkpoint else name)
+    _check_kind(spec)
+    if weights is not None:
+        return spec, weights
+    if name == spec.name:
+        return spec, find_weights(name)
     if not cached_path(name).is_file():
         raise WeightsError(f"{name}: its weights are not on this machine; get them with: posecli weights pull {name}")
-    return cached_path(name)
+    return spec, cached_path(name)
 
 
 def _check_kind(spec: ModelSpec) -> None:

@@ -116,25 +116,50 @@ def verify(names: tuple[str, ...], as_json: bool) -> None:
 @click.argument("name", metavar="NAME")
 @click.option("--onnx", is_flag=True, help="As an ONNX file; needs the extra posecli[onnx].")
 @click.option("--weights", "file", type=click.Path(path_type=Path), help="Weights instead of those on this machine.")
+@click.option("--int8", is_flag=True, help="In 8 bits: smaller and faster, a little less accurate.")
+@click.option(
+    "--calibration",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="For --int8: a folder of pictures of people, or a video, which shows how large the numbers get.",
+)
+@click.option(
+    "--boxes", type=click.Path(path_type=Path), help="COCO file with the people's boxes there; else a detector's."
+)
 @click.option("-o", "--out", type=click.Path(path_type=Path), help="File to write.  [default: NAME.onnx]")
 @_QUIET
-def export(name: str, onnx: bool, file: Path | None, out: Path | None, quiet: bool) -> None:
+def export(
+    name: str,
+    onnx: bool,
+    file: Path | None,
+    int8: bool,
+    calibration: Path | None,
+    boxes: Path | None,
+    out: Path | None,
+    quiet: bool,
+) -> None:
     """Write a network with its weights for other programs, and for --detector and --refiner onnx:FILE; prints where.
 
-    The file takes batches, and a proposer's pictures, of any size. It is written only if it answers as torch does.
+    The file takes batches, and a proposer's pictures, of any size. It is written only if it answers as torch does; with
+    --int8 it says how far its answers are off, and `posecli eval --refiner onnx:FILE` what that costs.
     """
     from posecli.backends.export import TOLERANCE, export_network
+    from posecli.engines.calibrate import Calibration, export_int8
     from posecli.errors import ConfigError
 
+    out = out or Path(f"{name}.onnx")
     if not onnx:
         raise ConfigError("export writes one format only, which --onnx names: add --onnx")
-    exported = export_network(name, out or Path(f"{name}.onnx"), weights=file)
+    if int8 != (calibration is not None):
+        raise ConfigError("--int8 and --calibration FOLDER go together: pictures show how large the numbers get")
+    if calibration is None:
+        exported = export_network(name, out, weights=file)
+        told = f"within {exported.difference:.0e} of torch's, as a share of the largest ({TOLERANCE:.0e} is allowed)"
+    else:
+        exported, off = export_int8(name, out, Calibration(calibration, boxes), weights=file)
+        told = f"{off:.1%} of the largest off, root mean square; posecli eval tells what that costs"
     if not quiet:
-        click.echo(
-            f"{exported.network}, {exported.bytes / 1e6:.1f} MB; answers are within {exported.difference:.0e} of "
-            f"torch's, as a share of the largest ({TOLERANCE:.0e} is allowed)",
-            err=True,
-        )
+        click.echo(f"{exported.network}, {exported.bytes / 1e6:.1f} MB; answers are {told}", err=True)
     click.echo(exported.path)
 
 

@@ -301,3 +301,11 @@ def test_export_wants_a_format():
 
     assert result.exit_code == 2
     assert "add --onnx" in result.stderr
+
+
+@pytest.mark.parametrize("given", [["--int8"], ["--calibration", "photos"]])
+def test_eight_bits_want_pictures_and_pictures_eight_bits(given):
+    result = run("export", "prs-tiny", "--onnx", *given)
+
+    assert result.exit_code == 2
+    assert "--int8 and --calibration FOLDER go together" in result.stderr
