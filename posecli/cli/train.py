@@ -157,7 +157,7 @@ def pack(
     if raw and (max_mib or quality or part):
         raise ConfigError("--raw keeps all samples as they are: no --max-mib, --quality or --part with it")
     from posecli.training.data import CanvasFile, load_samples
-    from posecli.training.pack import RAW_CANVASES, write_pack, write_raw_pack
+    from posecli.training.pack import RAW_CANVASES, RAW_LABELS, write_pack, write_raw_pack
     from posecli.training.samples import part_of
     from posecli.training.start import read_start
     from posecli.training.tasks import run_spec
@@ -166,6 +166,7 @@ def pack(
     if raw:
         folder = out or config.with_suffix(".pack")
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / RAW_LABELS).unlink(missing_ok=True)  # of another pack: its pictures are about to go
         with CanvasFile(folder / RAW_CANVASES) as store:
             samples = load_samples(data, options, run_spec(options), store=store)
         write_raw_pack(folder, options, samples, start)

@@ -27,7 +27,7 @@ _FORMAT = 3
 _CHUNK = 64  # canvases compressed together
 _QUALITIES = (75, 60, 45, 30, 20)  # tried from the best down until the limit is met
 _ENTRY = 512  # bytes that .npz spends on an array beside its numbers, and on chunk_ends
-RAW_CANVASES, _RAW_LABELS = "canvases.u8", "labels.npz"  # of a raw pack, a folder
+RAW_CANVASES, RAW_LABELS = "canvases.u8", "labels.npz"  # of a raw pack, a folder
 _START = "start/"  # prefix of the start weights' names
 _KINDS: dict[str, type[Crops] | type[Pictures]] = {"crops": Crops, "pictures": Pictures}
 
@@ -91,7 +91,7 @@ def write_raw_pack(folder: Path, config: TrainConfig, samples: Crops | Pictures,
         raise ValueError("a raw pack's canvases are one tensor, in its file")
     arrays = _arrays(config, samples, start)
     arrays["shape"] = np.array(images.shape, np.int64)
-    _save(folder / _RAW_LABELS, arrays)
+    _save(folder / RAW_LABELS, arrays)
 
 
 def _arrays(config: TrainConfig, samples: Crops | Pictures, start: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -160,7 +160,7 @@ def read_pack(paths: Sequence[Path], *, device: torch.device) -> Pack:
 
 def _read(path: Path, device: torch.device) -> Pack:
     try:
-        with np.load(path / _RAW_LABELS if path.is_dir() else path, allow_pickle=False) as file:
+        with np.load(path / RAW_LABELS if path.is_dir() else path, allow_pickle=False) as file:
             header = json.loads(file["header"].tobytes())
             if header["format"] != _FORMAT:
                 raise InputError(f"{path}: a pack of format {header['format']}, wanted {_FORMAT}; pack again")

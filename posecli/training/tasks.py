@@ -195,10 +195,11 @@ class RefinerTask:
 
         Where the spec says nothing, coarser scales get a narrower Gaussian in cells, which is a wider one in pixels.
         """
-        own = self.spec.codec
+        own, sigmas = self.spec.codec, self.spec.target_sigmas
         if not self.loss.coarse_to_fine:
-            return replace(own, stride=stride, heatmap_sigma=own.heatmap_sigma * own.stride / stride)
-        if sigmas := self.spec.target_sigmas:
+            last = sigmas[-1] if sigmas else own.heatmap_sigma
+            return replace(own, stride=stride, heatmap_sigma=last * own.stride / stride)
+        if sigmas:
             return replace(own, stride=stride, heatmap_sigma=sigmas[max(number, -len(sigmas))])
         sigma = max(1.0, own.heatmap_sigma * (own.stride / stride) ** 0.5)
         return replace(own, stride=stride, heatmap_sigma=sigma)

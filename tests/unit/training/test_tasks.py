@@ -93,6 +93,9 @@ def test_kernels_get_narrower_from_stage_to_stage_or_are_all_the_same():
 
     assert widths[0] > widths[1] > widths[2]
     assert equal == [widths[2]] * 3
+    mspn = task_of(get_spec("mspn-2"))
+    mspn.loss = replace(mspn.loss, coarse_to_fine=False)
+    assert {mspn._codec_at(4, number).heatmap_sigma for number in range(-8, 0)} == {mspn.spec.target_sigmas[-1]}
 
 
 def test_poses_to_fix_are_disturbed_and_the_softmax_is_drawn_to_the_truth():
