@@ -63,4 +63,6 @@ def _begin_resnet(trunk: object, start: Mapping[str, Tensor], spec: ModelSpec) -
         raise WeightsError(f"start weights: a ResNet, but {spec.name} has no such trunk")
     whose = f"the trunk of {spec.name}"
     tensors, _ = translate(start, weights_of(trunk), RESNET_TRUNK, where="start weights", name=whose)
+    if spec.bgr:  # torchvision's classifiers take red first
+        tensors["stem.conv.weight"] = tensors["stem.conv.weight"].flip(1)
     fill(trunk, tensors, where="start weights", name=whose)

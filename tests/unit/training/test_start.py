@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -48,6 +49,14 @@ def test_a_resnet_classifier_becomes_the_trunk():
     rest = [name for name in before if not name.startswith("trunk.")]
     assert rest
     assert all(torch.equal(before[name], after[name]) for name in rest)
+
+
+def test_a_network_that_takes_blue_first_gets_the_filters_turned():
+    network, start = SPEC.build(), classifier()
+
+    begin(network, start, replace(SPEC, bgr=True), IMAGES)
+
+    assert torch.equal(network.trunk.stem.conv.weight, start["conv1.weight"].flip(1))
 
 
 def test_another_trunk_is_refused_by_name():
