@@ -41,7 +41,7 @@ def test_a_resnet_classifier_becomes_the_trunk():
     network, start = SPEC.build(), classifier()
     before = {name: value.clone() for name, value in weights_of(network).items()}
 
-    begin(network, start, SPEC, IMAGES)
+    begin(network, start, replace(SPEC, bgr=False), IMAGES)
 
     after = weights_of(network)
     for name, value in weights_of(network.trunk).items():
