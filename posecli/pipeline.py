@@ -16,6 +16,7 @@ from posecli.backends.engine import run_in_onnx
 from posecli.backends.export import can_be_exported
 from posecli.backends.onnx import PREFIX as ONNX
 from posecli.backends.onnx import load_onnx, onnx_path
+from posecli.backends.sessions import falls_back
 from posecli.config import PipelineConfig, RefineConfig
 from posecli.errors import ConfigError, WeightsError
 from posecli.media.boxes import BoxFile
@@ -209,7 +210,7 @@ class _Loader:
     def _load(self, name: str, kinds: Sequence[str]) -> tuple[nn.Module, ModelSpec]:
         if name.startswith(ONNX):
             self.used[name] = sha256(onnx_path(name))
-            return load_onnx(name, device=self.device, kinds=kinds)
+            return self._noting(name, load_onnx(name, device=self.device, kinds=kinds))
         spec = get_spec(name)
         if spec.kind not in kinds:
             raise ConfigError(f"{name} is a {spec.kind}, wanted a {' or '.join(kinds)}")
@@ -219,7 +220,13 @@ class _Loader:
         if not can_be_exported(spec):
             self.notes.append(f"{name} runs in torch: ONNX files are made of refiners and proposers")
             return load()
-        return run_in_onnx(load, name=name, digest=self.used[name], device=self.device, kinds=kinds)
+        return self._noting(name, run_in_onnx(load, name=name, digest=self.used[name], device=self.device, kinds=kinds))
+
+    def _noting(self, name: str, loaded: tuple[nn.Module, ModelSpec]) -> tuple[nn.Module, ModelSpec]:
+        """Note where ONNX Runtime runs a network, if not on the device."""
+        if why := falls_back(self.device):
+            self.notes.append(f"{name} {why}")
+        return loaded
 
     def _for_inference(self, network: nn.Module, spec: ModelSpec) -> tuple[nn.Module, ModelSpec]:
         """Make a network of the zoo fast, and compute in less precision where that is wanted."""

@@ -42,6 +42,7 @@ def quantize(path: Path, out: Path, batches: Sequence[Tensor]) -> float:
     """
     import_onnxruntime(str(path))
     try:
+        out.parent.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory() as folder, replacing(out, out.with_name(f".{out.name}.{uuid4().hex}.part")) as part:
             _write(path, part, batches, prepared=Path(folder) / "prepared.onnx")
             return _difference(path, part, batches)

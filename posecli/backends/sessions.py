@@ -44,6 +44,18 @@ def import_onnxruntime(what: str) -> ModuleType:
     return onnxruntime
 
 
+def falls_back(device: torch.device) -> str:
+    """Say why sessions run elsewhere than on a device; empty where they do run there.
+
+    Raises:
+        ConfigError: ONNX Runtime is not installed.
+    """
+    there = import_onnxruntime("--engine onnx").get_available_providers()
+    if onnx_providers(device)[0] in there:
+        return ""
+    return f"runs on the CPU: this ONNX Runtime knows no {device.type}; pip install onnxruntime-gpu in its place"
+
+
 def open_session(path: Path, device: torch.device) -> InferenceSession:
     """Open a file.
 
@@ -60,7 +72,8 @@ def open_session(path: Path, device: torch.device) -> InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors; they come as exceptions
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=onnx_providers(device))
+        wanted = [name for name in onnx_providers(device) if name in onnxruntime.get_available_providers()]
+        return onnxruntime.InferenceSession(str(path), options, providers=wanted)
     except Exception as error:  # onnxruntime has a dozen kinds, with no base class of their own
         raise WeightsError(f"{path}: ONNX Runtime cannot use it ({str(error).splitlines()[0]})") from error
 

@@ -152,6 +152,8 @@ def export(
         raise ConfigError("export writes one format only, which --onnx names: add --onnx")
     if int8 != (calibration is not None):
         raise ConfigError("--int8 and --calibration FOLDER go together: pictures show how large the numbers get")
+    if boxes is not None and calibration is None:
+        raise ConfigError("--boxes says where people are on the pictures of --calibration, which is not given")
     if calibration is None:
         exported = export_network(name, out, weights=file)
         told = f"within {exported.difference:.0e} of torch's, as a share of the largest ({TOLERANCE:.0e} is allowed)"

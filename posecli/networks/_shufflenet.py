@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import channel_shuffle, max_pool2d
+from torch.nn.functional import max_pool2d
 
 from posecli.networks._layers import ConvBn, require_multiple
 
@@ -26,6 +26,11 @@ def _filtering(inputs: int, outputs: int, *, stride: int) -> nn.Sequential:
     )
 
 
+def _shuffle(left: Tensor, right: Tensor) -> Tensor:
+    """Take a channel of either (N, C, H, W) in turn: (N, 2 C, H, W). ONNX has no word for `channel_shuffle`."""
+    return torch.stack((left, right), dim=2).flatten(1, 2)
+
+
 class Unit(nn.Module):
     """Filter half of the channels, keep the others, shuffle both."""
 
@@ -36,7 +41,7 @@ class Unit(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (N, channels, H, W) -> same
         """Let the next unit's halves hold channels of both of these."""
         left, right = x.chunk(2, dim=1)
-        return channel_shuffle(torch.cat((left, self.right(right)), dim=1), 2)
+        return _shuffle(left, self.right(right))
 
 
 class DownUnit(nn.Module):
@@ -52,7 +57,7 @@ class DownUnit(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:  # (N, inputs, H, W) -> (N, outputs, H/2, W/2)
         """Run both branches on all channels."""
-        return channel_shuffle(torch.cat((self.left(x), self.right(x)), dim=1), 2)
+        return _shuffle(self.left(x), self.right(x))
 
 
 class ShuffleNetV2(nn.Module):

@@ -309,3 +309,10 @@ def test_eight_bits_want_pictures_and_pictures_eight_bits(given):
 
     assert result.exit_code == 2
     assert "--int8 and --calibration FOLDER go together" in result.stderr
+
+
+def test_boxes_want_pictures():
+    result = run("export", "prs-tiny", "--onnx", "--boxes", "boxes.json")
+
+    assert result.exit_code == 2
+    assert "--boxes says where people are on the pictures of --calibration" in result.stderr

@@ -92,18 +92,25 @@ def test_a_file_that_answers_otherwise_is_not_kept(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-class Sorting(nn.Module):
+class Gamma(nn.Module):
     """Has a part that ONNX has no word for."""
 
     def forward(self, crops):
         return (torch.special.gammaln(crops).expand(-1, 17, -1, -1),)
 
 
-def test_what_onnx_cannot_express_is_told(tmp_path):
+def test_what_onnx_cannot_express_is_told(tmp_path, capfd):
     with pytest.raises(WeightsError, match="prs-tiny cannot be expressed in ONNX"):
-        export(Sorting(), get_spec("prs-tiny"), tmp_path / "a.onnx", {})
+        export(Gamma(), get_spec("prs-tiny"), tmp_path / "a.onnx", {})
 
     assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr().out == ""  # where results go
+
+
+def test_a_shuffling_network_can_be_expressed(tmp_path):
+    network, spec = small("simplebaseline-shufflenetv2", width=8)
+
+    assert export(network, spec, tmp_path / "a.onnx", {}) < module.TOLERANCE
 
 
 def test_weights_of_the_users_own(tmp_path):

@@ -7,7 +7,7 @@ import sys
 import pytest
 import torch
 
-from posecli.backends.sessions import open_session
+from posecli.backends.sessions import falls_back, open_session
 from posecli.errors import ConfigError
 from posecli.runtime import share_cores
 
@@ -17,7 +17,7 @@ from onnx_files import heatmap_net
 
 OPEN = """
 import sys, pathlib, torch
-from posecli.backends.sessions import open_session
+from posecli.backends.sessions import falls_back, open_session
 open_session(pathlib.Path(sys.argv[1]), torch.device("cpu"))
 """
 
@@ -45,3 +45,14 @@ def test_a_missing_onnx_runtime_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ConfigError, match=r"a\.onnx: needs ONNX and ONNX Runtime: pip install 'posecli\[onnx\]'"):
         open_session(tmp_path / "a.onnx", torch.device("cpu"))
+
+
+def test_it_is_told_where_onnx_runtime_has_no_such_device(tmp_path):
+    heatmap_net(tmp_path / "a.onnx")
+    gpu = torch.device("cuda")
+    if "CUDAExecutionProvider" in pytest.importorskip("onnxruntime").get_available_providers():
+        pytest.skip("this ONNX Runtime knows GPUs")
+
+    assert falls_back(torch.device("cpu")) == ""
+    assert "runs on the CPU: this ONNX Runtime knows no cuda" in falls_back(gpu)
+    assert open_session(tmp_path / "a.onnx", gpu).get_providers() == ["CPUExecutionProvider"]
