@@ -7,7 +7,7 @@ finds what is sent there, a list of numbers, say, or an index. Only uploads and 
 from __future__ import annotations
 
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -24,7 +24,7 @@ from posecli.stages.detect import Proposer
 from posecli.stages.refine import Refiner
 
 META = torch.device("meta")
-BATCH = 2
+BATCH = 2  # frames
 
 
 class NothingSent(TorchFunctionMode):
@@ -112,6 +112,7 @@ def frames(count, *, size_wh=(160, 120)):
     return [Frame(index, image, width, height, f"{index}.png") for index in range(count)]
 
 
+@cache
 def built(name):
     with META:
         return get_spec(name).build().eval(), get_spec(name)
@@ -181,9 +182,12 @@ def test_a_device_that_is_made_to_wait_is_found(link, wrong):
 
     with warm(pipeline, given):
         network = pipeline.refiner._views[0].network
-        network.register_forward_hook(lambda *call: wrong(call[-1][-1]) and None)
-        with pytest.raises((RuntimeError, NotImplementedError, AssertionError)):
-            list(pipeline.run(given))
+        spoilt = network.register_forward_hook(lambda *call: wrong(call[-1][-1]) and None)
+        try:
+            with pytest.raises((RuntimeError, NotImplementedError, AssertionError)):
+                list(pipeline.run(given))
+        finally:
+            spoilt.remove()
 
 
 def test_batches_are_on_the_device_while_the_cpu_waits_for_those_before(link):
