@@ -61,7 +61,7 @@ class Report:
             return
         lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
         lines += [" | ".join(_short(value) for value in row.values()) for row in rows]
-        self.add("\n".join(f"| {line} |" for line in lines))
+        self.add("\n" + "\n".join(f"| {line} |" for line in lines) + "\n")
 
     def run(self, command: Sequence[str], *, limit_s: float = 3600) -> str | None:
         """Run a command; return what it wrote to stdout, or None, with its last words in the report."""
