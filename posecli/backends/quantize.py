@@ -34,7 +34,8 @@ def quantize(path: Path, out: Path, batches: Sequence[Tensor]) -> float:
         batches: (N, 3, h, w) each, as the network takes them; they show the ranges.
 
     Returns:
-        How far the answers to these very batches are off: root of the mean square, as a share of the largest number.
+        How far the answers to these very batches are off: root of the mean square, as a share of the largest number
+        of the same output; of several outputs the worst.
 
     Raises:
         ConfigError: the extra `onnx` is not installed.
@@ -94,10 +95,15 @@ def _last_layers(graph: Any) -> list[str]:
 
 def _difference(path: Path, quantized: Path, batches: Sequence[Tensor]) -> float:
     exact, rough = (open_session(file, torch.device("cpu")) for file in (path, quantized))
-    squares, count, largest = 0.0, 0, 1e-12
-    for batch in batches:
-        for wanted, found in zip(answer(exact, batch), answer(rough, batch), strict=True):
-            squares += float((wanted - found).square().sum())
-            count += wanted.numel()
-            largest = max(largest, float(wanted.abs().max()))
-    return float((squares / max(1, count)) ** 0.5 / largest)
+    answers = [(answer(exact, batch), answer(rough, batch)) for batch in batches]
+    return max(
+        _off([wanted[index] for wanted, _ in answers], [found[index] for _, found in answers])
+        for index in range(len(answers[0][0]))
+    )
+
+
+def _off(wanted: Sequence[Tensor], found: Sequence[Tensor]) -> float:
+    """Compare one output over all batches."""
+    squares = sum(float((ours - theirs).square().sum()) for ours, theirs in zip(wanted, found, strict=True))
+    mean = squares / sum(item.numel() for item in wanted)
+    return float(mean**0.5 / max(1e-12, *(float(item.abs().max()) for item in wanted)))
