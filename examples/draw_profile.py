@@ -1,14 +1,16 @@
 """Draw where the main loop's time goes, before and after a change, from two profiles of py-spy.
 
     py-spy record -f raw -o before.folded -- python -m posecli infer CLIP
-    python examples/draw_profile.py before.folded after.folded -o profile.png
+    python examples/draw_profile.py before.folded after.folded --ms 145 --ms 65 -o profile.png
 
-Each sample counts for the innermost part of the loop on its stack.
+Each sample counts for the innermost part of the loop on its stack. A bar is as long as the milliseconds of CPU that a
+frame took altogether, which are measured without the profiler: `os.times` around a run.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -43,15 +45,16 @@ def parts_of(folded: str) -> Counter[str]:
     return counts
 
 
-def draw(profiles: dict[str, Counter[str]]) -> np.ndarray:
-    """Return a (H, W, 3) BGR picture: a bar of samples for each profile, all to one scale."""
-    longest = max(sum(counts.values()) for counts in profiles.values())
+def draw(profiles: dict[str, Counter[str]], ms: Sequence[float]) -> np.ndarray:
+    """Return a (H, W, 3) BGR picture: a bar for each profile, as long as its milliseconds."""
     canvas = np.full((ROW * len(profiles) + 40 * len(PARTS) // 2 + 30, LEFT + WIDTH + 20, 3), 255, np.uint8)
-    for row, (name, counts) in enumerate(profiles.items()):
+    for row, ((name, counts), length) in enumerate(zip(profiles.items(), ms, strict=True)):
         top, left = 15 + row * ROW, float(LEFT)
-        _write(canvas, name, (8, top + 25))
+        _write(canvas, name, (8, top + 16))
+        _write(canvas, f"{length:.0f} ms", (8, top + 36))
+        scale = length / max(ms) / max(1, sum(counts.values()))
         for part, colour in zip(PARTS, COLOURS, strict=True):
-            right = left + WIDTH * counts[part] / longest
+            right = left + WIDTH * counts[part] * scale
             cv2.rectangle(canvas, (round(left), top), (round(right), top + 36), colour, -1)
             left = right
     for number, (part, colour) in enumerate(zip(PARTS, COLOURS, strict=True)):
@@ -68,11 +71,12 @@ def _write(canvas: np.ndarray, text: str, place: tuple[int, int]) -> None:
 
 @click.command(help=(__doc__ or "").splitlines()[0])
 @click.argument("profiles", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--ms", multiple=True, type=float, required=True, help="CPU milliseconds a frame, one a profile.")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path), help="Picture to write.")
-def main(profiles: tuple[Path, ...], out: Path) -> None:
+def main(profiles: tuple[Path, ...], ms: tuple[float, ...], out: Path) -> None:
     """Read, count, draw."""
     counts = {path.stem: parts_of(path.read_text()) for path in profiles}
-    cv2.imwrite(str(out), draw(counts))
+    cv2.imwrite(str(out), draw(counts, ms))
     for name, found in counts.items():
         total = sum(found.values())
         click.echo(

@@ -26,8 +26,8 @@ def test_samples_count_for_the_innermost_part_of_the_loop(profile):
     assert profile.parts_of(FOLDED) == {"networks": 30, "crops and input": 6, "draw and encode": 4}
 
 
-def test_bars_are_as_long_as_their_samples(profile):
-    picture = profile.draw({"before": Counter(networks=40), "after": Counter(networks=10)})
+def test_bars_are_as_long_as_their_milliseconds(profile):
+    picture = profile.draw({"before": Counter(networks=40), "after": Counter(networks=90)}, ms=[120.0, 30.0])
 
     lengths = [int((picture[row] == profile.COLOURS[0]).all(axis=-1).sum()) for row in (30, 30 + profile.ROW)]
     assert lengths[0] == pytest.approx(profile.WIDTH, abs=2)
