@@ -26,8 +26,11 @@ _OUT_OF_MEMORY = (
     "Failed to allocate memory",  # ONNX Runtime
 )
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _KEPT_BYTES = 1 << 30  # blocks up to here are used again, and so much stays free at most
+_PAD_BYTES = (
+    1 << 27
+)  # a thread's part of the heap, which has 64 MiB, goes back to the system if it is emptier than that
 _MOST_WORKERS = 8  # batches of frames at once; each holds its frames and its networks' features in memory
 
 
@@ -159,6 +162,7 @@ def keep_freed_memory() -> None:
         return
     for option in (_M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD):
         set_option(option, _KEPT_BYTES)
+    set_option(_M_TOP_PAD, _PAD_BYTES)
 
 
 @dataclass(frozen=True)
