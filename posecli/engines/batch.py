@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from posecli import __version__
@@ -46,7 +46,8 @@ def annotate_all(
         A report of each source that was begun.
 
     Raises:
-        InputError: `run.json` cannot be written.
+        InputError: `run.json` cannot be written. Where a source has gone wrong before, its report says so instead: a
+            disk that is full has one reason and one way out.
     """
     record = _RunRecord(paths, pipeline, options, team)
     try:
@@ -58,8 +59,11 @@ def annotate_all(
         for report in reports:
             record.add(report)
             watcher.end(report)
-    finally:
-        record.write()
+    except BaseException:
+        with suppress(InputError):
+            record.write()
+        raise
+    record.finish()
     return record.reports
 
 
@@ -98,6 +102,17 @@ class _RunRecord:
         if time.monotonic() - self._written > _REST_S:
             with suppress(InputError):  # said at the end, if it is still so
                 self.write()
+
+    def finish(self) -> None:
+        """Write the file for the last time; if that cannot be, the last bad source's error says so, too."""
+        try:
+            self.write()
+        except InputError as error:
+            bad = [number for number, report in enumerate(self.reports) if report.error]
+            if not bad:
+                raise
+            last = self.reports[bad[-1]]
+            self.reports[bad[-1]] = replace(last, error=f"{last.error}; {error}")
 
     def write(self) -> None:
         """Write the file."""

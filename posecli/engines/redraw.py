@@ -54,7 +54,7 @@ def redraw(
 
 
 def file_reading(poses: PoseFile) -> ReadConfig:
-    """Return how the source of a file was read; wholly, if it does not say.
+    """Return how the source of a file was read, but for the hardware; wholly, if it does not say.
 
     Raises:
         InputError: what it says cannot be.
@@ -65,9 +65,9 @@ def file_reading(poses: PoseFile) -> ReadConfig:
         raise InputError(f"{poses.path}: info.reading is not what posecli writes; leave it out")
     kinds = (bool, int, float, type(None))
     try:
-        if not all(isinstance(value, kinds) for value in said.values()):
+        if not all(isinstance(value, kinds) for name, value in said.items() if name != "hwaccel"):
             raise TypeError
-        return ReadConfig(**said)
+        return ReadConfig(**{name: value for name, value in said.items() if name != "hwaccel"})
     except (ConfigError, TypeError) as error:
         raise InputError(f"{poses.path}: info.reading cannot be used ({error or 'wrong types'})") from None
 

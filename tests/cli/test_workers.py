@@ -34,7 +34,8 @@ def run_record(folder):
     record = json.loads((folder / "run.json").read_text().replace(str(folder), "OUT"))
     record.pop("seconds")
     for source in record["sources"]:
-        source.pop("seconds")
+        for name in ("seconds", "read_wait_s", "write_wait_s"):
+            source.pop(name)
     return record
 
 
