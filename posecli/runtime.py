@@ -28,9 +28,7 @@ _OUT_OF_MEMORY = (
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _KEPT_BYTES = 1 << 30  # blocks up to here are used again, and so much stays free at most
-_PAD_BYTES = (
-    1 << 27
-)  # a thread's part of the heap, which has 64 MiB, goes back to the system if it is emptier than that
+_PAD_BYTES = 1 << 27  # more than the 64 MiB of a thread's part of the heap, which then never goes back to the system
 _MOST_WORKERS = 8  # batches of frames at once; each holds its frames and its networks' features in memory
 
 
@@ -244,7 +242,7 @@ def _cpu_has_bf16() -> bool:
 
 
 class Reduced(nn.Module):
-    """A network whose convolutions and matrix products compute in another precision; its weights stay as they are.
+    """A network whose convolutions and matrix products compute in another precision, whatever its weights are kept in.
 
     Args:
         network: all else of it is still to be had as the wrapper's own.
