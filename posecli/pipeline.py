@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -12,19 +12,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from posecli.backends.engine import run_in_onnx
-from posecli.backends.export import can_be_exported
+from posecli.backends.loading import Loader, random_warning
 from posecli.backends.onnx import PREFIX as ONNX
-from posecli.backends.onnx import load_onnx, onnx_path
-from posecli.backends.sessions import falls_back
 from posecli.config import PipelineConfig, RefineConfig
-from posecli.errors import ConfigError, WeightsError
 from posecli.media.boxes import BoxFile
-from posecli.media.files import sha256
-from posecli.networks import ModelSpec, get_spec, join_rectifiers, load_network, random_network
-from posecli.networks._weights import digest, find_weights
+from posecli.networks import ModelSpec, get_spec
 from posecli.records import Annotated, Candidates, Frame, Poses, Proposals
-from posecli.runtime import DTYPES, Reduced, Uploader, has_own_memory, make_current, resolve_device, resolve_precision
+from posecli.runtime import Uploader, has_own_memory, make_current
 from posecli.stages.batches import no_memory_left
 from posecli.stages.coarse_filter import filter_proposals, suppress_boxes
 from posecli.stages.detect import BoxSource, Detector, JudgedBoxes, Pending, ProposalSource, Proposer, pictures
@@ -32,7 +26,6 @@ from posecli.stages.merge import merge
 from posecli.stages.refine import Found, Refiner
 
 _LEAST_PEAK = 1e-3  # no coarse keypoint scores less, whatever the configuration says
-RANDOM_WEIGHTS = "random"  # recorded where a network's SHA-256 would be
 
 
 @dataclass(frozen=True)
@@ -42,7 +35,7 @@ class Pipeline:
     proposer: ProposalSource
     refiner: Refiner
     config: PipelineConfig
-    weights: dict[str, str] = field(default_factory=dict)  # each network's SHA-256, or `RANDOM_WEIGHTS`, by name
+    weights: dict[str, str] = field(default_factory=dict)  # each network's SHA-256 by name, see `Loader.used`
     boxes: BoxFile | None = None  # where the user brought the boxes
     networks: dict[str, nn.Module] = field(default_factory=dict)  # all that the stages run, by name
     loading_notes: tuple[str, ...] = ()  # what there was to say of the networks, a line each
@@ -171,89 +164,6 @@ def _later(batches: Iterator[_Batch], ahead: int) -> Iterator[_Batch]:
     yield from waiting
 
 
-def random_warning(weights: dict[str, str]) -> str:
-    """Say which networks have random weights; empty if none has.
-
-    Args:
-        weights: as `Pipeline.weights`.
-    """
-    names = [name for name, found in weights.items() if found == RANDOM_WEIGHTS]
-    return f"random weights ({', '.join(names)}): these poses mean nothing" if names else ""
-
-
-class _Loader:
-    """Loads networks onto one device and remembers which weights they got.
-
-    Args:
-        device: as in `runtime.resolve_device`.
-        weights: files by network name, for networks that shall not use those that come with posecli.
-        allow_random: networks without weights get random ones, always the same.
-        engine: one of `config.ENGINES`, for networks of the zoo.
-        precision: one of `config.PRECISIONS`, for networks in torch.
-    """
-
-    def __init__(
-        self, device: str, weights: dict[str, Path] | None, *, allow_random: bool, engine: str, precision: str
-    ) -> None:
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device) if engine == "torch" else "fp32"
-        self.used: dict[str, str] = {}  # by network name
-        self.networks: dict[str, nn.Module] = {}
-        self.notes: list[str] = []  # what there is to say, a line each
-        self._given, self._allow_random, self._engine = dict(weights or {}), allow_random, engine
-
-    def __call__(self, name: str, *kinds: str) -> tuple[nn.Module, ModelSpec]:
-        """Load a network of one of these kinds."""
-        self.networks[name], spec = self._load(name, kinds)
-        return self.networks[name], spec
-
-    def _load(self, name: str, kinds: Sequence[str]) -> tuple[nn.Module, ModelSpec]:
-        if name.startswith(ONNX):
-            self.used[name] = sha256(onnx_path(name))
-            return self._noting(name, load_onnx(name, device=self.device, kinds=kinds))
-        spec = get_spec(name)
-        if spec.kind not in kinds:
-            raise ConfigError(f"{name} is a {spec.kind}, wanted a {' or '.join(kinds)}")
-        load = self._in_torch(spec)
-        if self._engine == "torch":
-            return self._for_inference(*load())
-        if not can_be_exported(spec):
-            self.notes.append(f"{name} runs in torch: ONNX files are made of refiners and proposers")
-            return load()
-        return self._noting(name, run_in_onnx(load, name=name, digest=self.used[name], device=self.device, kinds=kinds))
-
-    def _noting(self, name: str, loaded: tuple[nn.Module, ModelSpec]) -> tuple[nn.Module, ModelSpec]:
-        """Note where ONNX Runtime runs a network, if not on the device."""
-        if why := falls_back(self.device):
-            self.notes.append(f"{name} {why}")
-        return loaded
-
-    def _for_inference(self, network: nn.Module, spec: ModelSpec) -> tuple[nn.Module, ModelSpec]:
-        """Make a network of the zoo fast, and compute in less precision where that is wanted."""
-        precision = "fp32" if spec.kind == "detector" else self.precision  # detectors do more inside than convolve
-        if not has_own_memory(self.device):
-            join_rectifiers(network, DTYPES[precision])
-        return network if precision == "fp32" else Reduced(network, self.device, precision), spec
-
-    def _in_torch(self, spec: ModelSpec) -> Callable[[], tuple[nn.Module, ModelSpec]]:
-        """Note which weights a network gets; return what builds it with these."""
-        path = self._given.get(spec.name)
-        try:
-            path = path or find_weights(spec.name)
-        except WeightsError:
-            if not self._allow_random:
-                raise
-            self.used[spec.name] = RANDOM_WEIGHTS
-            return lambda: (random_network(spec), spec)
-        self.used[spec.name] = digest(path)
-        return lambda: load_network(spec.name, path)
-
-    def refuse_unused(self) -> None:
-        """Say so if weights were given for a network that nobody asked for."""
-        if unused := sorted(self._given.keys() - self.used.keys()):
-            raise ConfigError(f"weights given for {unused[0]}, but the networks are {' and '.join(self.used)}")
-
-
 def load_refiner(
     config: RefineConfig,
     *,
@@ -264,7 +174,7 @@ def load_refiner(
     allow_random: bool = False,
 ) -> tuple[Refiner, tuple[str, ...]]:
     """Load the refinement networks alone; see `load_pipeline`. Also return what there is to say, a line each."""
-    load = _Loader(device, weights, allow_random=allow_random, engine=engine, precision=precision)
+    load = Loader(device, weights, allow_random=allow_random, engine=engine, precision=precision)
     refiner = _refiner(config, load)
     warning = random_warning(load.used)
     return refiner, (*load.notes, warning) if warning else tuple(load.notes)
@@ -296,7 +206,7 @@ def load_pipeline(
             get_spec(name)  # a misspelt name shows before anything is loaded
     device, *others = device.split(",")
     replicas = [load_pipeline(config, device=other, weights=weights, allow_random=allow_random) for other in others]
-    load = _Loader(device, weights, allow_random=allow_random, engine=config.engine, precision=config.precision)
+    load = Loader(device, weights, allow_random=allow_random, engine=config.engine, precision=config.precision)
     boxes = BoxFile(Path(config.detect.boxes)) if config.detect.boxes else None
     proposer, refiner = _proposals(config, boxes, load), _refiner(config.refine, load)
     load.refuse_unused()
@@ -307,13 +217,13 @@ def load_pipeline(
     )
 
 
-def _refiner(config: RefineConfig, load: _Loader) -> Refiner:
+def _refiner(config: RefineConfig, load: Loader) -> Refiner:
     members = [load(name, "refiner") for name in config.members]
     posefix = load(config.posefix, "refiner") if config.posefix else None
     return Refiner(members, config, load.device, posefix=posefix)
 
 
-def _proposals(config: PipelineConfig, boxes: BoxFile | None, load: _Loader) -> ProposalSource:
+def _proposals(config: PipelineConfig, boxes: BoxFile | None, load: Loader) -> ProposalSource:
     """Load what gives the boxes, and beside it, if the filter is on, what gives the coarse keypoints."""
     detect = config.detect
     source: BoxSource | None = boxes
@@ -326,7 +236,7 @@ def _proposals(config: PipelineConfig, boxes: BoxFile | None, load: _Loader) -> 
     return JudgedBoxes(source, proposer, detect)
 
 
-def _proposer(network: nn.Module, spec: ModelSpec, config: PipelineConfig, load: _Loader) -> Proposer:
+def _proposer(network: nn.Module, spec: ModelSpec, config: PipelineConfig, load: Loader) -> Proposer:
     filtering = config.filtering
     least = max(filtering.min_coarse_score, _LEAST_PEAK) if filtering.filter else None
     return Proposer(network, spec, config.detect, load.device, min_peak_score=least)

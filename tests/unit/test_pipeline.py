@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
+from posecli.backends.loading import RANDOM_WEIGHTS
 from posecli.config import DetectConfig, FilterConfig, PipelineConfig, RefineConfig
 from posecli.errors import ConfigError, DeviceError
 from posecli.networks import get_spec
 from posecli.networks.detposenet import RawProposals, cell_centres
-from posecli.pipeline import RANDOM_WEIGHTS, Pipeline, load_pipeline, load_refiner
+from posecli.pipeline import Pipeline, load_pipeline, load_refiner
 from posecli.records import Frame
 from posecli.runtime import Reduced
 from posecli.stages.detect import Proposer
