@@ -1,17 +1,11 @@
 """The benchmark of scoring compares like with like."""
 
-import sys
-
 import pytest
 
 
-@pytest.fixture
-def bench(examples, monkeypatch):
-    monkeypatch.syspath_prepend(str(examples))
-    monkeypatch.delitem(sys.modules, "bench_eval", raising=False)
-    import bench_eval
-
-    return bench_eval
+@pytest.fixture(scope="module")
+def bench(load_example):
+    return load_example("bench_eval")
 
 
 def test_posecli_and_pycocotools_score_the_made_up_people_alike(bench, tmp_path):

@@ -1,22 +1,15 @@
 """The fit finds the curve that made the data, and a calibrated score means what it says."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
-
 
 @pytest.fixture(scope="module")
-def calibrate_scores():
-    spec = importlib.util.spec_from_file_location("calibrate_scores", EXAMPLES / "calibrate_scores.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def calibrate_scores(load_example):
+    return load_example("calibrate_scores")
 
 
 def drawn(count, slope, intercept, seed=0):

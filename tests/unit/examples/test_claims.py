@@ -1,10 +1,7 @@
 """The table compares what it says, goes on where it was stopped, and calls noise noise."""
 
-import importlib.util
 import json
 import math
-import sys
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,7 +12,6 @@ from posecli.networks import get_spec
 from posecli.training.samples import Canvases, Crops
 from posecli.training.tasks import run_spec
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
 GT = {
     "images": [{"id": 1, "file_name": "a.png", "width": 64, "height": 64}],
     "annotations": [],
@@ -24,12 +20,8 @@ GT = {
 
 
 @pytest.fixture(scope="module")
-def claims():
-    spec = importlib.util.spec_from_file_location("claims", EXAMPLES / "claims.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["claims"] = module  # its dataclasses look themselves up
-    spec.loader.exec_module(module)
-    return module
+def claims(load_example):
+    return load_example("claims")
 
 
 @pytest.fixture

@@ -1,9 +1,6 @@
 """The table's rows are the paper's, and its poses are those of the refiner."""
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,18 +12,12 @@ from posecli.networks import ModelSpec
 from posecli.records import Candidates
 from posecli.stages.refine import People, Refiner
 
-EXAMPLES = Path(__file__).parents[3] / "examples"
 BOXES = torch.tensor([[10.0, 5.0, 60.0, 90.0], [30.0, 20.0, 110.0, 80.0]])
 
 
 @pytest.fixture(scope="module")
-def table():
-    spec = importlib.util.spec_from_file_location("decoding_table", EXAMPLES / "decoding_table.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def table(load_example):
+    return load_example("decoding_table")
 
 
 class Smooth(torch.nn.Module):

@@ -1,4 +1,3 @@
-import sys
 from collections import Counter
 
 import numpy as np
@@ -13,13 +12,9 @@ idle (threading.py:1) 9
 """
 
 
-@pytest.fixture
-def profile(examples, monkeypatch):
-    monkeypatch.syspath_prepend(str(examples))
-    monkeypatch.delitem(sys.modules, "draw_profile", raising=False)
-    import draw_profile
-
-    return draw_profile
+@pytest.fixture(scope="module")
+def profile(load_example):
+    return load_example("draw_profile")
 
 
 def test_samples_count_for_the_innermost_part_of_the_loop(profile):

@@ -1,8 +1,6 @@
 """The rendered people's truth: inside the silhouette, consistent, repeatable, and the same clip as committed."""
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import av
@@ -14,13 +12,8 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 @pytest.fixture(scope="module")
-def render_people():
-    spec = importlib.util.spec_from_file_location("render_people", EXAMPLES / "render_people.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+def render_people(load_example):
+    return load_example("render_people")
 
 
 @pytest.fixture(scope="module")
