@@ -421,7 +421,7 @@ class TrainConfig:
     weight_decay: float = 0.02
     ema: float = 0.998
     frozen_blocks: int = 4  # first blocks of a MobileNet-v2 trunk that keep their start weights, if there are any
-    augment: dict[str, float] = field(default_factory=dict)  # overrides of training.augment.CropAugment
+    augment: dict[str, float] = field(default_factory=dict)  # overrides of training.augment
     half: bool = True  # bfloat16
     seed: int = 1
     eval_minutes: float = 10.0

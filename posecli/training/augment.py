@@ -5,11 +5,12 @@ Randomness comes in as a CPU generator, so that a seed gives the same batch on e
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from posecli.errors import ConfigError
 from posecli.geometry.boxes import around_points, fit_aspect
 from posecli.skeleton import LOWER_BODY, UPPER_BODY
 
@@ -37,6 +38,27 @@ class CropAugment:
     colour: float = 0.25  # strength of brightness, contrast, saturation and channel changes
     grey: float = 0.05
     mask: float = 0.4  # probability of each keypoint masking (DetPoseNet III-C4)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PictureAugment:
+    """How a proposer's pictures are varied, see `training.views`; shares of the pictures where nothing else is said."""
+
+    flip: float = 0.5
+    colour: float = 0.25  # strength, as of `CropAugment`
+    grey: float = 0.05
+    large_jitter: float = 0.0  # shown at .1 to 2 times the size that fits, instead of .74 to 2.1 (LSJ)
+    close_up: float = 0.0  # shown so near one of its people that parts of the body are out of view
+    mosaic: float = 0.0  # shown with three others
+    copy_paste: float = 0.0  # shown with people of another one pasted in
+    min_shown: float = 0.35  # of a person's box; people cut or covered further are neither to be found nor an error
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name != "colour" and not 0 <= value <= 1:
+                raise ConfigError(f"augment: {item.name} must be in [0, 1], got {value}")
 
 
 def half_body_boxes(boxes: Tensor, points: Tensor, labelled: Tensor, generator: torch.Generator, rate: float) -> Tensor:

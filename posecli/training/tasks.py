@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from posecli.config import TrainConfig
 from posecli.errors import ConfigError
 from posecli.geometry.affine import crop_matrices, invert, transform_points, warp
-from posecli.geometry.boxes import area, clip
+from posecli.geometry.boxes import area
 from posecli.geometry.heatmaps import HeatmapCodec
 from posecli.geometry.paf import encode as encode_pafs
 from posecli.networks import ModelSpec, get_spec
@@ -20,18 +20,19 @@ from posecli.skeleton import EDGES, MIRROR
 from posecli.training.aids import Aids
 from posecli.training.augment import (
     CropAugment,
+    PictureAugment,
     chance,
     change_colour,
     half_body_boxes,
     jitter_boxes,
     mask_keypoints,
     mirror_x,
-    uniform,
 )
 from posecli.training.detection import People, two_stage_loss
 from posecli.training.disturb import TruePoses, disturb
 from posecli.training.losses import detection_loss, heatmap_loss, map_loss, place_loss, teacher_loss
 from posecli.training.samples import Crops, Pictures, on_device
+from posecli.training.views import draw_views
 
 Batch = dict[str, Tensor]
 
@@ -85,15 +86,22 @@ def make_task(
         raise ConfigError(f"{spec.name} gives no heatmaps that a [teacher] could teach")
     if config.teacher and aids.teacher is None:
         raise ConfigError("the configuration has a [teacher], which a pack does not bring: posecli train loads it")
-    known = {item.name for item in fields(CropAugment)}
-    if unknown := config.augment.keys() - known:
-        raise ConfigError(f"unknown augmentation {min(unknown)!r}; choose from {', '.join(sorted(known))}")
     if isinstance(samples, Crops) != (spec.kind == "refiner"):
         raise ConfigError(f"{spec.name} is a {spec.kind}: it does not train on {type(samples).__name__.lower()}")
     if isinstance(samples, Crops):
-        return RefinerTask(config, spec, samples, CropAugment(**config.augment), device, aids)
-    augment = replace(CropAugment(scale=0.0, mask=0.0), **config.augment)
-    return ProposerTask(config, spec, samples, augment, device)
+        return RefinerTask(config, spec, samples, _augment(CropAugment, config, spec), device, aids)
+    return ProposerTask(config, spec, samples, _augment(PictureAugment, config, spec), device)
+
+
+_Augment = TypeVar("_Augment", CropAugment, PictureAugment)
+
+
+def _augment(kind: type[_Augment], config: TrainConfig, spec: ModelSpec) -> _Augment:
+    known = {item.name for item in fields(kind)}
+    if unknown := config.augment.keys() - known:
+        found = f"unknown augmentation {min(unknown)!r} of a {spec.kind}"
+        raise ConfigError(f"{found}; choose from {', '.join(sorted(known))}")
+    return kind(**config.augment)
 
 
 class RefinerTask:
@@ -209,11 +217,10 @@ class ProposerTask:
     """Whole pictures: boxes, heatmaps and PAFs."""
 
     def __init__(
-        self, config: TrainConfig, spec: ModelSpec, pictures: Pictures, augment: CropAugment, device: torch.device
+        self, config: TrainConfig, spec: ModelSpec, pictures: Pictures, augment: PictureAugment, device: torch.device
     ) -> None:
         self.loss, self.spec, self.augment, self.device = config.loss, spec, augment, device
         self.pictures = on_device(pictures, device)
-        self.mirror = torch.tensor(MIRROR, device=device)
 
     @property
     def datasets(self) -> Tensor:
@@ -221,50 +228,10 @@ class ProposerTask:
         return self.pictures.datasets
 
     def batch(self, index: Tensor, generator: torch.Generator, hw: tuple[int, int]) -> Batch:
-        """Show a random square of each picture at a random zoom."""
-        index = index.to(self.device)
-        pictures = self.pictures
-        matrices = self._windows(index, generator, hw)
-        images = warp(pictures.canvases[index].float().div_(255), matrices, crop_hw=hw)
-        images = change_colour(images, generator, strength=self.augment.colour, grey=self.augment.grey)
-        to_crop = invert(matrices)
-        points, weights = pictures.points[index], pictures.weights[index]
-        people = points.shape[1]
-        points = transform_points(points.flatten(1, 2), to_crop).view(points.shape)
-        flipped = matrices[:, 0, 0] < 0
-        points = torch.where(flipped[:, None, None, None], points[:, :, self.mirror], points)
-        weights = torch.where(flipped[:, None, None], weights[:, :, self.mirror], weights)
-        inside = ((points >= 0) & (points <= points.new_tensor((hw[1] - 1, hw[0] - 1)))).all(-1)
-        corners = pictures.boxes[index].view(len(index), -1, 2)
-        corners = (transform_points(corners - 0.5, to_crop) + 0.5).view(len(index), people, 2, 2)
-        whole = torch.cat((corners.amin(2), corners.amax(2)), dim=-1)
-        boxes = clip(whole, width=hw[1], height=hw[0])
-        shown = area(boxes) / area(whole).clamp(min=1e-6)
-        big = (boxes[..., 2:] - boxes[..., :2]).amin(-1) > 3
-        valid, crowd = pictures.valid[index], pictures.crowd[index]
-        return {
-            "images": self.spec.normalise(images),
-            "boxes": boxes,
-            "valid": valid & (shown > 0.35) & big,
-            "unknown": (valid & ~((shown > 0.35) & big) & (shown > 0.02)) | crowd,
-            "points": points,
-            "weights": weights * inside * valid[..., None],
-            "complete": pictures.complete[index],
-        }
-
-    def _windows(self, index: Tensor, generator: torch.Generator, hw: tuple[int, int]) -> Tensor:
-        """Choose zoom and place: half of the time about the whole picture, half of the time closer or farther."""
-        pictures, count = self.pictures, len(index)
-        like = pictures.boxes
-        sizes = pictures.sizes_wh[index]
-        fit = sizes.amax(1) / max(hw)  # canvas pixels per input pixel when the whole picture is shown
-        zoom = torch.exp(uniform(generator, (count,), -0.75, 0.3, like))  # < 1: closer
-        pixels = (fit * zoom)[:, None] * like.new_tensor((hw[1], hw[0]))
-        slack = (sizes - pixels).abs() / 2 + 0.1 * pixels
-        centre = sizes / 2 + slack * uniform(generator, (count, 2), -1, 1, like)
-        windows = torch.cat((centre - pixels / 2, centre + pixels / 2), dim=1)
-        matrices = crop_matrices(windows, crop_hw=hw)
-        return mirror_x(matrices, chance(generator, count, self.augment.flip, like), hw[1])
+        """Show windows of the pictures, or of several in one, see `draw_views`."""
+        views = draw_views(self.pictures, index.to(self.device), generator, self.augment, hw)
+        images = change_colour(views.images, generator, strength=self.augment.colour, grey=self.augment.grey)
+        return {"images": self.spec.normalise(images), **views.labels()}
 
     def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
         """L_det + L_kpt of section III-A."""
