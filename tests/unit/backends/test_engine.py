@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 from itertools import islice
 
 import pytest
 import torch
 
+from posecli.backends import engine
 from posecli.backends.engine import graph_path, run_in_onnx
 from posecli.backends.onnx import OnnxProposer, OnnxRefiner
 from posecli.config import DetectConfig, FilterConfig, PipelineConfig, RefineConfig
@@ -65,6 +67,26 @@ def test_a_damaged_graph_is_made_anew():
     assert torch.equal(loads.through_onnx(), first)
     assert loads.count == 2
     assert len(path.read_bytes()) > 1000
+
+
+def test_other_code_makes_another_graph(monkeypatch):
+    before = graph_path("hourglass-1", "abc")
+    monkeypatch.setattr(engine, "_code", lambda: "edited")
+
+    assert graph_path("hourglass-1", "abc") != before
+
+
+def test_graphs_that_were_not_used_for_longest_are_forgotten(home, monkeypatch):
+    monkeypatch.setattr(engine, "_MOST_GRAPHS", 2)
+    loads = Loads()
+    for used, digest in enumerate(("first", "second")):
+        loads.through_onnx(digest)
+        os.utime(graph_path("hourglass-1", digest), (used, used))
+    loads.through_onnx("first")  # its time is now
+    loads.through_onnx("third")
+
+    kept = {path.name for path in home.rglob("*.onnx")}
+    assert kept == {graph_path("hourglass-1", digest).name for digest in ("first", "third")}
 
 
 def test_two_processes_may_make_a_graph_at_once(home):
