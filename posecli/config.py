@@ -95,7 +95,7 @@ class FilterConfig:
 
 
 SUBPIXEL_METHODS = (
-    "none", "quarter", "second_peak", "parabola", "log_parabola", "paraboloid", "dark", "soft_argmax",
+    "none", "quarter", "second_peak", "parabola", "log_parabola", "paraboloid", "dark", "dark_udp", "soft_argmax",
 )  # fmt: skip
 POSE_NMS = ("hard", "soft", "fusion", "none")
 POSE_SCORES = ("mean", "counted", "calibrated")

@@ -17,7 +17,7 @@ from posecli.backends.found_boxes import is_raw_rtmdet
 from posecli.errors import ConfigError, WeightsError
 from posecli.geometry.heatmaps import HeatmapCodec
 from posecli.networks import ModelSpec
-from posecli.networks._conventions import from_metadata, override
+from posecli.networks._conventions import KEY, from_metadata, override
 from posecli.networks._spec import IMAGENET_MEAN, IMAGENET_STD
 from posecli.skeleton import NUM_KEYPOINTS
 
@@ -38,13 +38,15 @@ def _not_built() -> nn.Module:
 
 
 def _habit(kind: str, *, codec: HeatmapCodec | None = None, **changed: Any) -> ModelSpec:
-    spec = ModelSpec(name="", kind=kind, build=_not_built, input_hw=(256, 192), source="ONNX file")
+    # other people's code cuts crops of bytes out of bytes, with OpenCV
+    spec = ModelSpec(name="", kind=kind, build=_not_built, input_hw=(256, 192), rounded=True, source="ONNX file")
     return replace(spec, codec=codec or HeatmapCodec(), **changed)
 
 
 _BYTES = ((0.0, 0.0, 0.0), (1 / 255, 1 / 255, 1 / 255))  # mean and std of networks that take values of 0 to 255
 _GREY = (114 / 255, 114 / 255, 114 / 255)
 _DARK = HeatmapCodec(offset=0.0, subpixel="dark", blur=11)
+_UDP = HeatmapCodec(spacing="corners", subpixel="dark_udp", blur=11)
 _RTMDET = _habit(
     "detector", input_hw=(640, 640), bgr=True, mean=IMAGENET_MEAN[::-1], std=IMAGENET_STD[::-1], border=_GREY
 )
@@ -53,6 +55,7 @@ _RTMDET = _habit(
 _FAMILIES = {
     "detposenet": _habit("proposer", input_hw=(416, 416)),
     "heatmaps": _habit("refiner", mean=IMAGENET_MEAN, std=IMAGENET_STD, codec=_DARK),
+    "vitpose": _habit("refiner", mean=IMAGENET_MEAN, std=IMAGENET_STD, codec=_UDP),
     "posefix": _habit("refiner", takes_prior=True),
     "simcc": _habit("refiner", mean=IMAGENET_MEAN, std=IMAGENET_STD, codec=HeatmapCodec(stride=1, subpixel="parabola")),
     "rtmdet": _RTMDET,
@@ -62,7 +65,7 @@ _FAMILIES = {
 
 
 def family_of(session: InferenceSession, path: Path) -> str:
-    """Tell the family by the names and shapes of what goes in and out.
+    """Tell the family by the names and shapes of what goes in and out, and heatmaps of ViTPose by the file's name.
 
     Raises:
         WeightsError: none that posecli knows.
@@ -71,7 +74,7 @@ def family_of(session: InferenceSession, path: Path) -> str:
     shapes = [list(output.shape) for output in outputs]
     if all(len(item.shape) == 4 for item in inputs):
         if len(inputs) == 1 and (family := _by_names({item.name for item in outputs}) or _by_shapes(shapes)):
-            return family
+            return "vitpose" if family == "heatmaps" and "vitpose" in path.name.lower() else family
         if len(inputs) == 2 and inputs[1].name == "prior" and _are_heatmaps(shapes):
             return "posefix"
     described = ", ".join(f"{output.name} {output.shape}" for output in outputs)
@@ -106,7 +109,9 @@ def spec_of(session: InferenceSession, path: Path, family: str, *, name: str) ->
         WeightsError: what the file says of itself cannot be used.
     """
     told = session.get_modelmeta().custom_metadata_map
-    spec = from_metadata(replace(_FAMILIES[family], name=name), told, where=str(path))
+    spec = replace(_FAMILIES[family], name=name)
+    if KEY in told:  # of ours: nothing is rounded unless it says so, which older files do not know of
+        spec = from_metadata(replace(spec, rounded=False), told, where=str(path))
     height, width = session.get_inputs()[0].shape[2:]
     spec = _beside(path, spec)
     return replace(

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import cv2
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, interpolate
@@ -18,6 +19,7 @@ from posecli.backends.families import PROPOSER_OUTPUTS, family_of, spec_of
 from posecli.backends.found_boxes import Found, read_raw_rtmdet, read_rtmdet, read_yolox
 from posecli.backends.sessions import answer, open_session
 from posecli.errors import ConfigError, WeightsError
+from posecli.geometry.constants import constant
 from posecli.networks import ModelSpec
 from posecli.networks.detposenet import RawProposals
 from posecli.networks.posefix import PoseFix
@@ -66,17 +68,17 @@ class OnnxDetector(nn.Module):
         self._session, self._spec, self._family = session, spec, family
 
     def forward(self, images: Sequence[Tensor]) -> list[Found]:
-        """(3, H, W) pictures, RGB in [0, 1] -> (boxes_xyxy, scores) each, in the picture's pixels."""
+        """(3, H, W) uint8 RGB pictures -> (boxes_xyxy, scores) each, in the picture's pixels."""
         return [self._detect(image) for image in images]
 
     def _detect(self, image: Tensor) -> Found:
         height, width = self._spec.input_hw
         factor = min(height / image.shape[1], width / image.shape[2])
         size_hw = [max(1, round(side * factor)) for side in image.shape[1:]]
-        small = interpolate(image[None], size_hw, mode="bilinear", align_corners=False)
-        whole = small.new_tensor(self._spec.border)[:, None, None].repeat(1, height, width)
-        whole[:, : size_hw[0], : size_hw[1]] = small[0]
-        boxes, scores = self._read(answer(self._session, self._spec.normalise(whole[None])))
+        small = _resize(image, size_hw, rounded=self._spec.rounded)
+        whole = (255 * constant(self._spec.border, like=small))[:, None, None].repeat(1, height, width)
+        whole[:, : size_hw[0], : size_hw[1]] = small
+        boxes, scores = self._read(answer(self._session, self._spec.normalise(whole[None], white=255)))
         return boxes.to(image.device) / factor, scores.to(image.device)
 
     def _read(self, outputs: list[Tensor]) -> Found:
@@ -85,6 +87,18 @@ class OnnxDetector(nn.Module):
         if self._family == "rtmdet-raw":
             return read_raw_rtmdet(outputs, self._spec.input_hw)
         return read_rtmdet(outputs)
+
+
+def _resize(image: Tensor, size_hw: Sequence[int], *, rounded: bool) -> Tensor:
+    """Return (3, h, w) float32 in [0, 255] of a (3, H, W) uint8 picture.
+
+    Small detectors move a box by many pixels when a few grey values change by one. So a rounded picture is, on a CPU,
+    the one of OpenCV that they were trained on.
+    """
+    if rounded and image.device.type == "cpu":
+        bytes_hwc = cv2.resize(image.permute(1, 2, 0).numpy(), (size_hw[1], size_hw[0]))
+        return torch.from_numpy(bytes_hwc).permute(2, 0, 1).float()
+    return interpolate(image[None].float(), list(size_hw), mode="bilinear", align_corners=False)[0]
 
 
 def _last(outputs: list[Tensor]) -> Tensor:

@@ -13,7 +13,9 @@ from torch.nn.functional import grid_sample
 from posecli.geometry.constants import constant
 
 
-def crop_matrices(boxes: Tensor, *, crop_hw: tuple[int, int], rotation: Tensor | None = None) -> Tensor:
+def crop_matrices(
+    boxes: Tensor, *, crop_hw: tuple[int, int], rotation: Tensor | None = None, half_pixel: bool = True
+) -> Tensor:
     """Return the matrices that take crop pixels to image pixels.
 
     The box's edges become the crop's edges, half a pixel outside its border pixels' centres.
@@ -22,12 +24,15 @@ def crop_matrices(boxes: Tensor, *, crop_hw: tuple[int, int], rotation: Tensor |
         boxes: (N, 4) xyxy of the crop's own aspect, image pixels (see `boxes.fit_aspect`).
         crop_hw: height and width of the crop in pixels.
         rotation: (N,) radians by which the crop window is turned about its centre, y down; none if omitted.
+        half_pixel: without it, the box's top left corner becomes the crop's first pixel's centre instead, and its
+            bottom right one the centre of the pixel beyond the last, as in HRNet, mmpose and rtmlib.
 
     Returns:
         (N, 2, 3) float: image_point = matrix @ (crop_x, crop_y, 1).
     """
     height, width = crop_hw
-    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 - 0.5  # edges to pixel centres
+    edge = 0.5 if half_pixel else 0.0  # from a pixel's edge to its centre
+    centre = (boxes[:, :2] + boxes[:, 2:]) / 2 - edge
     size_wh = boxes[:, 2:] - boxes[:, :2]
     scale = size_wh / constant((width, height), like=size_wh)  # (N, 2) image pixels per crop pixel
     angle = torch.zeros_like(scale[:, 0]) if rotation is None else rotation
@@ -39,7 +44,7 @@ def crop_matrices(boxes: Tensor, *, crop_hw: tuple[int, int], rotation: Tensor |
         ),
         dim=1,
     )  # (N, 2, 2)
-    crop_centre = constant(((width - 1) / 2, (height - 1) / 2), like=boxes)
+    crop_centre = constant((width / 2 - edge, height / 2 - edge), like=boxes)
     offset = centre - linear @ crop_centre
     return torch.cat((linear, offset[..., None]), dim=-1)
 

@@ -22,17 +22,25 @@ _OPENCV_WEIGHTS = {
 }
 
 
+SPACINGS = ("stride", "corners", "stretched")
+_PEAK_BEFORE_BLUR = ("dark", "dark_udp")  # methods whose code takes the highest cell before its filter
+
+
 @dataclass(frozen=True, kw_only=True)
 class HeatmapCodec:
     """The convention between crop pixels and heatmap cells of one checkpoint.
 
     Cell (i, j) covers `stride` x `stride` crop pixels; its centre is at crop pixel (j * stride + (stride - 1) / 2).
     HRNet puts it at j * stride instead and MSPN at j * stride + stride / 2; codecs of such checkpoints set `offset`.
+    Where `spacing` is "corners", the first and the last cell lie on the crop's first and last pixel: so train UDP
+    (Huang et al., "The Devil is in the Details", CVPR 2020) and with it ViTPose. "stretched" puts the last cell a pixel
+    further, at the crop's width and height, as rtmlib's ViTPose class decodes whatever a network was trained with.
     """
 
     stride: int = 4  # crop pixels per heatmap cell
     heatmap_sigma: float = 2.0  # of the target Gaussian, in heatmap cells
-    offset: float | None = None  # crop pixel where the first cell is; None: the middle of its pixels
+    spacing: str = "stride"  # of the cells in the crop: one of `SPACINGS`
+    offset: float | None = None  # crop pixel where the first cell is; None: the middle of its pixels, 0 where stretched
     peak: float = 1.0  # the network's answer where it is sure; some public code trains towards 255
     activation: str = "none"  # of the network's raw answer, before anything else: "none" or "softmax" over the cells
     subpixel: str = "log_parabola"  # where between the cells the top is: a name of `subpixel.METHODS`
@@ -47,6 +55,8 @@ class HeatmapCodec:
                 raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
         if self.subpixel not in METHODS:
             raise ConfigError(f"unknown subpixel method {self.subpixel!r}; choose from {', '.join(METHODS)}")
+        if self.spacing not in SPACINGS:
+            raise ConfigError(f"unknown spacing {self.spacing!r}; choose from {', '.join(SPACINGS)}")
         if self.activation not in {"none", "softmax"}:
             raise ConfigError(f"activation must be none or softmax, got {self.activation!r}")
         if self.blur < 0 or (self.blur and self.blur % 2 == 0):
@@ -56,22 +66,32 @@ class HeatmapCodec:
         if not 0 <= self.flip_shift <= 1:
             raise ConfigError(f"flip_shift must be in [0, 1] cells, got {self.flip_shift}")
 
-    def to_cells(self, points: Tensor) -> Tensor:
-        """Map (..., 2) crop pixels to heatmap cells."""
-        return (points - self._first) / self.stride
+    def to_cells(self, points: Tensor, *, heatmap_hw: tuple[int, int]) -> Tensor:
+        """Map (..., 2) crop pixels to cells of heatmaps of this height and width."""
+        return (points - self._first) / constant(self._steps(heatmap_hw), like=points)
 
-    def to_pixels(self, cells: Tensor) -> Tensor:
-        """Map (..., 2) heatmap cells to crop pixels."""
-        return cells * self.stride + self._first
+    def to_pixels(self, cells: Tensor, *, heatmap_hw: tuple[int, int]) -> Tensor:
+        """Map (..., 2) cells of heatmaps of this height and width to crop pixels."""
+        return cells * constant(self._steps(heatmap_hw), like=cells) + self._first
 
-    def cell_matrix(self, *, like: Tensor) -> Tensor:
-        """Return the (2, 3) matrix that takes heatmap cells to crop pixels."""
-        offset = self._first
-        return constant(((self.stride, 0, offset), (0, self.stride, offset)), like=like)
+    def cell_matrix(self, heatmap_hw: tuple[int, int], *, like: Tensor) -> Tensor:
+        """Return the (2, 3) matrix that takes cells of heatmaps of this height and width to crop pixels."""
+        offset, (x, y) = self._first, self._steps(heatmap_hw)
+        return constant(((x, 0.0, offset), (0.0, y, offset)), like=like)
 
     @property
     def _first(self) -> float:
-        return (self.stride - 1) / 2 if self.offset is None else self.offset
+        if self.offset is not None:
+            return self.offset
+        return (self.stride - 1) / 2 if self.spacing == "stride" else 0.0
+
+    def _steps(self, heatmap_hw: tuple[int, int]) -> tuple[float, float]:
+        """Return the crop pixels from a cell to the next one, in x and in y."""
+        if self.spacing == "stride":
+            return float(self.stride), float(self.stride)
+        beyond = 1 if self.spacing == "corners" else 0
+        height, width = heatmap_hw
+        return (self.stride * width - beyond) / max(1, width - 1), (self.stride * height - beyond) / max(1, height - 1)
 
     def encode(self, points: Tensor, *, heatmap_hw: tuple[int, int]) -> Tensor:
         """Draw a Gaussian of peak 1 at every point.
@@ -83,7 +103,7 @@ class HeatmapCodec:
         Returns:
             (..., K, h, w) float in [0, 1].
         """
-        cells = self.to_cells(points)
+        cells = self.to_cells(points, heatmap_hw=heatmap_hw)
         x = torch.arange(heatmap_hw[1], device=points.device, dtype=points.dtype)
         y = torch.arange(heatmap_hw[0], device=points.device, dtype=points.dtype)
         falloff = -0.5 / self.heatmap_sigma**2
@@ -116,11 +136,11 @@ class HeatmapCodec:
         smooth = gaussian_blur(heatmaps, self.blur, self.blur_sigma) if self.blur else heatmaps
         # DARK's code takes the highest cell before its filter, all others take it after theirs. It then scales the
         # filtered map to its old peak, which moves no top of its logarithm.
-        peak = (heatmaps if self.subpixel == "dark" else smooth).flatten(-2).argmax(dim=-1)
+        peak = (heatmaps if self.subpixel in _PEAK_BEFORE_BLUR else smooth).flatten(-2).argmax(dim=-1)
         scores = heatmaps.flatten(-2).gather(-1, peak[..., None]).squeeze(-1).clamp(0, 1)
-        width = heatmaps.shape[-1]
+        height, width = heatmaps.shape[-2:]
         cells = torch.stack((peak % width, peak // width), dim=-1).to(heatmaps.dtype)
-        return self.to_pixels(cells + METHODS[self.subpixel](smooth, peak)), scores
+        return self.to_pixels(cells + METHODS[self.subpixel](smooth, peak), heatmap_hw=(height, width)), scores
 
 
 def gaussian_blur(heatmaps: Tensor, kernel: int, sigma: float | None = None) -> Tensor:

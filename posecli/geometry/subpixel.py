@@ -18,6 +18,7 @@ Method = Callable[[Tensor, Tensor], Tensor]
 
 _FLAT = 1e-6  # a curvature below is none
 _SMALLEST = 1e-10  # before a logarithm; the value of DARK's own code
+_SMALLEST_UDP = 1e-3  # that of UDP's
 
 
 def none(maps: Tensor, peak: Tensor) -> Tensor:
@@ -98,15 +99,25 @@ def dark(maps: Tensor, peak: Tensor) -> Tensor:
     Coordinate Representation for Human Pose Estimation", CVPR 2020, and its code's `taylor`.
     """
     around = _window(maps, peak, reach=2).clamp(min=_SMALLEST).log()
-    slope_x, slope_y = (_differences(around) / 2).unbind(-1)
     bend_x = (around[..., 2, 4] + around[..., 2, 0] - 2 * around[..., 2, 2]) / 4
     bend_y = (around[..., 4, 2] + around[..., 0, 2] - 2 * around[..., 2, 2]) / 4
     twist = (around[..., 3, 3] + around[..., 1, 1] - around[..., 1, 3] - around[..., 3, 1]) / 4
-    determinant = bend_x * bend_y - twist.square()
-    has_top = (bend_x < 0) & (determinant > _FLAT * _FLAT) & _has_neighbours(maps, peak, reach=2).all(dim=-1)
-    top = torch.stack((twist * slope_y - bend_y * slope_x, twist * slope_x - bend_x * slope_y), dim=-1)
-    top = (top / torch.where(has_top, determinant, 1)[..., None]).clamp(-2, 2)
-    return torch.where(has_top[..., None], top, 0.0)
+    inside = _has_neighbours(maps, peak, reach=2).all(dim=-1, keepdim=True)
+    return _taylor_top(_differences(around) / 2, bend_x, bend_y, twist) * inside
+
+
+def dark_udp(maps: Tensor, peak: Tensor) -> Tensor:
+    """Do as `dark` with the derivatives of the nearest cells; beyond the border its cells are repeated.
+
+    Source: Huang et al., "The Devil is in the Details", CVPR 2020, whose code mmpose and rtmlib took over for networks
+    trained with UDP, ViTPose among them. Where the map does not bend down, theirs moves all the same.
+    """
+    around = _window(maps, peak, reach=1).clamp(min=_SMALLEST_UDP).log()
+    middle = 2 * around[..., 1, 1]
+    bend_x = around[..., 1, 2] + around[..., 1, 0] - middle
+    bend_y = around[..., 2, 1] + around[..., 0, 1] - middle
+    diagonal = around[..., 2, 2] + around[..., 0, 0] - middle  # what bends along one diagonal, and along no axis
+    return _taylor_top(_differences(around) / 2, bend_x, bend_y, (diagonal - bend_x - bend_y) / 2)
 
 
 def soft_argmax(maps: Tensor, peak: Tensor) -> Tensor:
@@ -127,7 +138,7 @@ def soft_argmax(maps: Tensor, peak: Tensor) -> Tensor:
 
 METHODS: dict[str, Method] = {
     method.__name__: method
-    for method in (none, quarter, second_peak, parabola, log_parabola, paraboloid, dark, soft_argmax)
+    for method in (none, quarter, second_peak, parabola, log_parabola, paraboloid, dark, dark_udp, soft_argmax)
 }
 
 
@@ -154,6 +165,16 @@ def _differences(around: Tensor) -> Tensor:
     middle = around.shape[-1] // 2
     horizontal = around[..., middle, middle + 1] - around[..., middle, middle - 1]
     return torch.stack((horizontal, around[..., middle + 1, middle] - around[..., middle - 1, middle]), dim=-1)
+
+
+def _taylor_top(slopes: Tensor, bend_x: Tensor, bend_y: Tensor, twist: Tensor) -> Tensor:
+    """Return (..., 2) in [-2, 2]: where the second-order expansion of these derivatives has its top, 0 without one."""
+    slope_x, slope_y = slopes.unbind(-1)
+    determinant = bend_x * bend_y - twist.square()
+    has_top = (bend_x < 0) & (determinant > _FLAT * _FLAT)
+    top = torch.stack((twist * slope_y - bend_y * slope_x, twist * slope_x - bend_x * slope_y), dim=-1)
+    top = (top / torch.where(has_top, determinant, 1)[..., None]).clamp(-2, 2)
+    return torch.where(has_top[..., None], top, 0.0)
 
 
 def _parabola_top(around: Tensor, inside: Tensor) -> Tensor:

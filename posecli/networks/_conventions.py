@@ -16,7 +16,7 @@ from posecli.geometry.heatmaps import HeatmapCodec
 from posecli.networks._spec import ModelSpec
 
 KEY = "posecli.spec"  # of the safetensors metadata
-_FIELDS = ("input_hw", "bgr", "mean", "std", "margin", "border", "codec")
+_FIELDS = ("input_hw", "bgr", "mean", "std", "margin", "half_pixel", "border", "rounded", "codec")
 _OPTIONAL = frozenset(item.name for item in fields(HeatmapCodec) if "None" in str(item.type))
 _MAX_CHARS = 10_000
 _RANGES = {  # inclusive

@@ -15,6 +15,7 @@ from posecli.errors import ConfigError
 from posecli.geometry.constants import constant
 from posecli.geometry.heatmaps import HeatmapCodec
 
+_WHITE = 255  # of a byte
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # RGB, of values in [0, 1]
 
 
@@ -25,7 +26,7 @@ class ModelSpec:
     A "refiner" maps (N, 3, h, w) crops to a tuple of (N, K, h/s, w/s) heatmaps, coarse first, the answer last at the
     codec's stride; with `takes_prior` its second argument are the (N, K, h, w) heatmaps of the poses to refine.
     A "proposer" maps (N, 3, H, W) pictures to `detposenet.RawProposals`. A "detector" maps a list of
-    (3, H, W) RGB pictures of any size in [0, 1], not normalised, to a list of (boxes_xyxy, scores), one a picture.
+    (3, H, W) uint8 RGB pictures of any size to a list of (boxes_xyxy, scores), one a picture.
     """
 
     name: str
@@ -36,7 +37,9 @@ class ModelSpec:
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)  # of values in [0, 1], in the order that the network takes them
     std: tuple[float, float, float] = (0.5, 0.5, 0.5)
     margin: tuple[float, float] = (1.25, 1.25)  # a person's box grows by this in x and y before its crop is cut
+    half_pixel: bool = True  # how a box becomes a crop: see `affine.crop_matrices`
     border: tuple[float, float, float] = (0.0, 0.0, 0.0)  # RGB in [0, 1] of what a crop sees outside the picture
+    rounded: bool = False  # it takes whole grey values, as programs that keep their crops in bytes give it
     codec: HeatmapCodec = field(default_factory=HeatmapCodec)
     target_sigmas: tuple[float, ...] = ()  # heatmap cells, one an output, coarse first; empty: as the codec says
     takes_prior: bool = False
@@ -47,6 +50,8 @@ class ModelSpec:
 
     def normalise(self, images: Tensor, *, white: float = 1.0) -> Tensor:
         """Turn (N, 3, H, W) RGB in [0, `white`] into what the network takes, channels last in memory."""
+        if self.rounded:
+            images = images.round() if white == _WHITE else (images * (_WHITE / white)).round() * (white / _WHITE)
         scale = constant(tuple(1 / (white * std) for std in self.std), like=images)[:, None, None]
         shift = constant(tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True)), like=images)
         normal = torch.addcmul(shift[:, None, None], images.flip(1) if self.bgr else images, scale)

@@ -58,14 +58,14 @@ class FasterRCNN(nn.Module):
         """Find people.
 
         Args:
-            images: (3, H, W) float RGB in [0, 1] each, of any size.
+            images: (3, H, W) uint8 RGB each, of any size.
 
         Returns:
             For each picture (P, 4) boxes, xyxy in its pixels, and (P,) scores, best first.
         """
         if not len(images):
             return []
-        inputs, sizes_hw = _prepare(images)
+        inputs, sizes_hw = _prepare([image.float() / 255 for image in images])
         levels = [level.float() for level in self.fpn(self.trunk(inputs))]
         regions = self._regions(levels, sizes_hw)
         counts = [len(boxes) for boxes in regions]

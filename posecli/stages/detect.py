@@ -209,7 +209,7 @@ class Detector:
 
     def _look(self, images: Sequence[Tensor]) -> list[Boxes]:
         placed = [image.to(self.device, non_blocking=True).permute(2, 0, 1) for image in images]
-        found: list[Boxes] = self.network([image.float() / 255 for image in placed])
+        found: list[Boxes] = self.network(placed)
         return found
 
 

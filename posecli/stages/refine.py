@@ -121,7 +121,11 @@ class _View:
         margin_x, margin_y = (self.scale * margin for margin in self.spec.margin)
         windows = fit_aspect(boxes, aspect=width / height, margin=(margin_x, margin_y))
         rotation = windows.new_full((len(boxes),), self.rotation) if self.rotation else None
-        return crop_matrices(windows, crop_hw=self.spec.input_hw, rotation=rotation)
+        return crop_matrices(windows, crop_hw=self.spec.input_hw, rotation=rotation, half_pixel=self.spec.half_pixel)
+
+    def cell_matrices(self, boxes: Tensor, heatmap_hw: tuple[int, int]) -> Tensor:
+        """Return the (N, 2, 3) matrices from this view's heatmap cells to image pixels."""
+        return compose(self.matrices(boxes), self.spec.codec.cell_matrix(heatmap_hw, like=boxes))
 
 
 class Refiner:
@@ -234,10 +238,10 @@ class Refiner:
         if not others:
             return total
         weight, grid_hw = torch.ones_like(total[:, :1]), (total.shape[-2], total.shape[-1])
-        cells = compose(first.matrices(people.boxes), first.spec.codec.cell_matrix(like=people.boxes))
+        cells = first.cell_matrices(people.boxes, grid_hw)
         for view in others:
             answer = self._answer(view, people)
-            own_cells = compose(view.matrices(people.boxes), view.spec.codec.cell_matrix(like=people.boxes))
+            own_cells = view.cell_matrices(people.boxes, (answer.shape[-2], answer.shape[-1]))
             there = compose(invert(own_cells), cells)  # from the first view's cells to this one's
             total += warp(answer, there, crop_hw=grid_hw)
             weight += warp(torch.ones_like(answer[:, :1]), there, crop_hw=grid_hw)

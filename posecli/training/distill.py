@@ -63,9 +63,10 @@ class Teacher:
         heatmaps = self.spec.codec.activate(answer).clamp(0, 1)
         grow = images.new_tensor((own_hw[1] / crop_hw[1], own_hw[0] / crop_hw[0]))  # teacher's pixels a pixel, x y
         scale = torch.cat((grow.diag(), (grow / 2 - 0.5)[:, None]), dim=1)
-        cells = compose(scale, codec.cell_matrix(like=images))
-        cells = compose(invert(self.spec.codec.cell_matrix(like=images)), cells)  # the run's cells to the teacher's
         grid_hw = (crop_hw[0] // codec.stride, crop_hw[1] // codec.stride)
+        cells = compose(scale, codec.cell_matrix(grid_hw, like=images))
+        own_cells = self.spec.codec.cell_matrix((heatmaps.shape[-2], heatmaps.shape[-1]), like=images)
+        cells = compose(invert(own_cells), cells)  # the run's cells to the teacher's
         return warp(heatmaps, cells.expand(len(images), 2, 3), crop_hw=grid_hw)
 
 

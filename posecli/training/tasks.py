@@ -171,11 +171,12 @@ class RefinerTask:
             last = number == len(stages) - 1
             stride = height // heatmaps.shape[-2]
             codec = self._codec_at(stride, number - len(stages))
+            map_hw = (heatmaps.shape[-2], heatmaps.shape[-1])
             if codec.activation == "softmax":
-                cells = codec.to_cells(batch["points"])
+                cells = codec.to_cells(batch["points"], heatmap_hw=map_hw)
                 total[f"stage{number}"] = place_loss(heatmaps.float(), cells, batch["weights"] * batch["present"])
                 continue
-            target = codec.encode(batch["points"], heatmap_hw=(heatmaps.shape[-2], heatmaps.shape[-1]))
+            target = codec.encode(batch["points"], heatmap_hw=map_hw)
             target = target * batch["present"][..., None, None]
             loss = heatmap_loss(
                 heatmaps.float() / codec.peak,
@@ -264,7 +265,8 @@ class ProposerTask:
                 for points, weight in zip(batch["points"], weights, strict=True)
             ]
         )
-        pafs = encode_pafs(codec.to_cells(batch["points"]), weights > 0, edges=EDGES, map_hw=map_hw)
+        points = codec.to_cells(batch["points"], heatmap_hw=map_hw)
+        pafs = encode_pafs(points, weights > 0, edges=EDGES, map_hw=map_hw)
         y = torch.arange(map_hw[0], device=weights.device) * codec.stride + codec.stride / 2
         x = torch.arange(map_hw[1], device=weights.device) * codec.stride + codec.stride / 2
         cells = torch.stack(torch.meshgrid(x, y, indexing="xy"), dim=-1).view(-1, 2)

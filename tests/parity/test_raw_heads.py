@@ -26,7 +26,7 @@ def whole(shared_data):
 def test_heads_find_the_boxes_of_the_file_with_nms(whole, shared_data, tmp_path):
     onnx.utils.extract_model(str(whole), str(tmp_path / "heads.onnx"), ["input"], _HEADS)
     photo = sorted((shared_data / "coco" / "dev").glob("*.webp"))[1]
-    picture = read_image(photo).permute(2, 0, 1).float() / 255
+    picture = read_image(photo).permute(2, 0, 1)
     files = (f"onnx:{whole}", f"onnx:{tmp_path / 'heads.onnx'}")
     with_nms, without = (load_onnx(file, device=torch.device("cpu"), kinds=["detector"])[0] for file in files)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from posecli.backends import onnx
 from posecli.backends.onnx import load_onnx
 from posecli.config import DetectConfig, PipelineConfig, RefineConfig
 from posecli.errors import ConfigError, WeightsError
@@ -52,18 +54,39 @@ def test_rtmdet_gives_the_people_in_the_pictures_pixels(tmp_path):
     dets = np.array([[[2, 4, 10, 20, 0.9], [1, 1, 5, 5, 0.8]]], np.float32)
     name = constant_net(tmp_path / "a.onnx", {"dets": dets, "labels": np.array([[0, 7]], np.int64)})
     network, spec = load_onnx(name, device=CPU, kinds=["detector"])
-    ((boxes, scores),) = network([torch.rand(3, 64, 32)])  # shrunk to half
+    ((boxes, scores),) = network([torch.full((3, 64, 32), 9, dtype=torch.uint8)])  # shrunk to half
 
     assert spec.bgr
     torch.testing.assert_close(boxes, torch.tensor([[4.0, 8.0, 20.0, 40.0]]))
     torch.testing.assert_close(scores, torch.tensor([0.9]))
 
 
+def test_a_detector_sees_opencvs_smaller_picture(tmp_path, monkeypatch):
+    """Every other pixel's mean is rounded down, up or not, as OpenCV does, and the rest is the family's grey."""
+    dets, labels = np.zeros((1, 1, 5), np.float32), np.zeros((1, 1), np.int64)
+    network, spec = load_onnx(
+        constant_net(tmp_path / "a.onnx", {"dets": dets, "labels": labels}), device=CPU, kinds=["detector"]
+    )
+    picture, seen = (
+        torch.randint(0, 256, (3, 45, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)),
+        [],
+    )
+    monkeypatch.setattr(onnx, "answer", lambda session, images: seen.append(images) or [dets, torch.zeros(1, 0)])
+    monkeypatch.setattr(network, "_read", lambda outputs: (torch.zeros(0, 4), torch.zeros(0)))
+
+    network([picture])
+
+    back = seen[0] * torch.tensor(spec.std).view(3, 1, 1) + torch.tensor(spec.mean).view(3, 1, 1)
+    grey = (255 * back[0].flip(0)).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose(grey[:22], cv2.resize(picture.permute(1, 2, 0).numpy(), (32, 22)), atol=1e-3)
+    np.testing.assert_allclose(grey[22:], 114, atol=1e-3)
+
+
 def test_yolox_cells_become_boxes(tmp_path):
     rows = np.zeros((1, 16 + 4 + 1, 85), np.float32)  # strides 8, 16, 32 of 32 x 32 pixels
     rows[0, 5, :6] = (0.5, 0.25, np.log(2), np.log(1), 0.9, 0.5)  # stride 8, cell (1, 1)
     network, _ = load_onnx(constant_net(tmp_path / "a.onnx", {"output": rows}), device=CPU, kinds=["detector"])
-    ((boxes, scores),) = network([torch.rand(3, 32, 32)])
+    ((boxes, scores),) = network([torch.full((3, 32, 32), 9, dtype=torch.uint8)])
 
     torch.testing.assert_close(boxes[0], torch.tensor([4.0, 6.0, 20.0, 14.0]))  # centre (12, 10), 16 x 8
     assert float(scores[0]) == pytest.approx(0.45)
@@ -77,7 +100,7 @@ def test_heads_without_nms_become_boxes(tmp_path):
     heads = {f"cls{stride}": item for stride, item in classes.items()}
     heads |= {f"box{stride}": item for stride, item in sides.items()}
     network, spec = load_onnx(constant_net(tmp_path / "a.onnx", heads), device=CPU, kinds=["detector"])
-    ((boxes, scores),) = network([torch.rand(3, 64, 32)])  # shrunk to half
+    ((boxes, scores),) = network([torch.full((3, 64, 32), 9, dtype=torch.uint8)])  # shrunk to half
 
     assert spec.bgr
     torch.testing.assert_close(boxes[0], torch.tensor([0.0, 12.0, 40.0, 56.0]))
@@ -94,7 +117,36 @@ def test_a_toml_beside_the_file_has_the_last_word(tmp_path):
     assert (spec.bgr, spec.mean, spec.codec.offset, spec.codec.blur) == (True, (0, 0, 0), 1.5, 5)
 
 
-@pytest.mark.parametrize("text", ["bgr = 3", "colour = 1", "mean = [1.0]", "[codec]\nsubpixel = 'best'", "= ="])
+def test_a_toml_tells_another_programs_crops_and_cells(tmp_path):
+    name = heatmap_net(tmp_path / "a.onnx")
+    text = "half_pixel = false\nrounded = false\n[codec]\nspacing = 'stretched'\nsubpixel = 'dark_udp'\n"
+    (tmp_path / "a.toml").write_text(text)
+    _, spec = load_onnx(name, device=CPU, kinds=["refiner"])
+
+    assert (spec.half_pixel, spec.rounded) == (False, False)
+    assert (spec.codec.spacing, spec.codec.subpixel) == ("stretched", "dark_udp")
+
+
+def test_vitpose_is_known_by_its_name(tmp_path):
+    _, spec = load_onnx(heatmap_net(tmp_path / "ViTPose-s_coco.onnx"), device=CPU, kinds=["refiner"])
+    _, other = load_onnx(heatmap_net(tmp_path / "a.onnx"), device=CPU, kinds=["refiner"])
+
+    assert (spec.codec.spacing, spec.codec.subpixel) == ("corners", "dark_udp")
+    assert (other.codec.spacing, other.codec.subpixel, other.codec.offset) == ("stride", "dark", 0)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rounded = 1",
+        "[codec]\nspacing = 'udp'",
+        "bgr = 3",
+        "colour = 1",
+        "mean = [1.0]",
+        "[codec]\nsubpixel = 'best'",
+        "= =",
+    ],
+)
 def test_a_wrong_toml_is_told(tmp_path, text):
     name = heatmap_net(tmp_path / "a.onnx")
     (tmp_path / "a.toml").write_text(text)

@@ -50,6 +50,19 @@ def test_box_corners_become_crop_corners():
     torch.testing.assert_close(corners + 0.5, torch.tensor([[[10.0, 20.0], [40.0, 60.0]]]))
 
 
+def test_without_half_pixels_box_corners_are_pixel_centres():
+    box = torch.tensor([[10.0, 20.0, 40.0, 60.0]])
+    turned = torch.tensor([math.pi / 2])
+
+    upright = affine.crop_matrices(box, crop_hw=(32, 24), half_pixel=False)
+    on_its_side = affine.crop_matrices(box, crop_hw=(32, 24), half_pixel=False, rotation=turned)
+
+    corners = affine.transform_points(torch.tensor([[[0.0, 0.0], [24.0, 32.0]]]), upright)
+    torch.testing.assert_close(corners, torch.tensor([[[10.0, 20.0], [40.0, 60.0]]]))
+    corners = affine.transform_points(torch.tensor([[[0.0, 0.0], [24.0, 32.0]]]), on_its_side)
+    torch.testing.assert_close(corners, torch.tensor([[[45.0, 25.0], [5.0, 55.0]]]))
+
+
 def slow_warp(image, matrix, crop_hw):
     """Bilinear reading, pixel by pixel, black outside."""
     channels, height, width = image.shape

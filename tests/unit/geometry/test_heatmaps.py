@@ -46,13 +46,42 @@ def test_points_survive_up_to_the_border_cells():
     torch.testing.assert_close(decoded, points, rtol=0, atol=0.01)
 
 
-def test_cells_and_pixels_are_inverse():
-    codec = HeatmapCodec(stride=4)
+# where the first and the last cells of 48 x 64 are in a crop of 192 x 256 pixels
+ENDS = {
+    "stride": [[1.5, 1.5], [189.5, 253.5]],
+    "corners": [[0.0, 0.0], [191.0, 255.0]],
+    "stretched": [[0.0, 0.0], [192.0, 256.0]],
+}
 
-    assert codec.to_pixels(torch.tensor([[0.0, 1.0]])).tolist() == [[1.5, 5.5]]
-    torch.testing.assert_close(
-        codec.to_cells(codec.to_pixels(random_points(0, [99.0, 99.0]))), random_points(0, [99.0, 99.0])
-    )
+
+@pytest.mark.parametrize("spacing", ENDS)
+def test_cells_and_pixels_are_inverse(spacing):
+    codec, size = HeatmapCodec(spacing=spacing), (64, 48)
+    points = random_points(0, [99.0, 99.0])
+
+    ends = codec.to_pixels(torch.tensor([[0.0, 0.0], [47.0, 63.0]]), heatmap_hw=size)
+
+    torch.testing.assert_close(ends, torch.tensor(ENDS[spacing]))
+    torch.testing.assert_close(codec.to_cells(codec.to_pixels(points, heatmap_hw=size), heatmap_hw=size), points)
+    homogeneous = torch.cat((points, torch.ones_like(points[..., :1])), dim=-1)
+    there = homogeneous @ codec.cell_matrix(size, like=points).T
+    torch.testing.assert_close(there, codec.to_pixels(points, heatmap_hw=size))
+
+
+@pytest.mark.parametrize("spacing", ENDS)
+def test_every_spacing_decodes_what_it_encodes(spacing):
+    codec = HeatmapCodec(spacing=spacing)
+    points = random_points(20, [170.0, 230.0])
+
+    decoded, _ = codec.decode(codec.encode(points, heatmap_hw=(64, 48)))
+
+    torch.testing.assert_close(decoded, points, rtol=0, atol=0.25)
+
+
+def test_a_map_of_one_cell_has_a_place():
+    points, _ = HeatmapCodec(spacing="corners").decode(torch.ones(1, 17, 1, 1))
+
+    assert points.abs().max() == 0
 
 
 def test_point_far_outside_leaves_nothing():
@@ -102,7 +131,7 @@ def test_blur_takes_a_sigma(sigma):
     "wrong",
     [
         {"subpixel": "best"}, {"blur": 4}, {"blur": -1}, {"blur_sigma": 0.0}, {"flip_shift": 1.5}, {"stride": 0},
-        {"heatmap_sigma": float("nan")}, {"activation": "sigmoid"},
+        {"heatmap_sigma": float("nan")}, {"activation": "sigmoid"}, {"spacing": "udp"},
     ],
     ids=str,
 )  # fmt: skip

@@ -187,7 +187,7 @@ def test_a_strong_region_becomes_a_person_in_the_pictures_own_pixels(monkeypatch
 
     network.rpn, network.head = believe, judge
 
-    ((boxes, scores),) = network([torch.rand(3, 400, 533)])
+    ((boxes, scores),) = network([torch.zeros(3, 400, 533, dtype=torch.uint8)])
 
     assert boxes.shape == (1, 4)
     assert float(scores[0]) > 0.99

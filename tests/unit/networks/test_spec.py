@@ -22,6 +22,17 @@ def test_mean_and_std_are_in_the_order_that_the_network_takes():
     torch.testing.assert_close(backward, torch.tensor((blue - 0.1, (green - 0.2) / 2, (red - 0.3) / 4)))
 
 
+@pytest.mark.parametrize("white", [1.0, 255.0])
+def test_a_network_that_takes_bytes_sees_whole_grey_values(white):
+    spec = replace(get_spec("prs-tiny"), mean=(0.0, 0.0, 0.0), std=(1 / 255, 1 / 255, 1 / 255))
+    images = torch.tensor((10.4, 10.6, 255.0)).view(1, 3, 1, 1) * (white / 255)
+
+    exact, rounded = (replace(spec, rounded=way).normalise(images, white=white).flatten() for way in (False, True))
+
+    torch.testing.assert_close(exact, torch.tensor((10.4, 10.6, 255.0)))
+    torch.testing.assert_close(rounded, torch.tensor((10.0, 11.0, 255.0)))
+
+
 def test_normalised_images_are_channels_last_in_memory():
     images = get_spec("prs-tiny").normalise(torch.rand(2, 3, 8, 6))
 

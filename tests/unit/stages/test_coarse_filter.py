@@ -62,7 +62,8 @@ def frame(people, boxes, box_scores, *, found=None):
         codec = HeatmapCodec(stride=STRIDE, heatmap_sigma=1.5)
         drawn = codec.encode(keypoints, heatmap_hw=map_hw) * found[..., None, None]
         heatmaps = drawn.amax(dim=0)
-        pafs = paf.encode(codec.to_cells(keypoints)[None], found[None], edges=EDGES, map_hw=map_hw)[0]
+        cells = codec.to_cells(keypoints, heatmap_hw=map_hw)
+        pafs = paf.encode(cells[None], found[None], edges=EDGES, map_hw=map_hw)[0]
     boxes = torch.stack(boxes) if boxes else torch.zeros(0, 4)
     return Proposals(boxes, torch.tensor(box_scores), Maps(heatmaps, pafs, float(STRIDE)))
 

@@ -26,8 +26,8 @@ class BrightestCorner(torch.nn.Module):
     """Finds one box that is as wide as the picture is bright, in pictures of any size."""
 
     def forward(self, images):
-        assert all(image.shape[0] == 3 for image in images)
-        widths = [float(image.max()) * image.shape[2] for image in images]
+        assert all((image.shape[0], image.dtype) == (3, torch.uint8) for image in images)
+        widths = [float(image.max()) / 255 * image.shape[2] for image in images]
         return [(torch.tensor([[0.0, 0.0, width, 20.0]]), torch.tensor([0.9])) for width in widths]
 
 

@@ -102,7 +102,7 @@ def test_poses_to_fix_are_disturbed_and_the_softmax_is_drawn_to_the_truth():
     spec = get_spec("posefix-r50")
     task = task_of(spec)
     batch = batch_of(task)
-    cells = spec.codec.to_cells(batch["points"])
+    cells = spec.codec.to_cells(batch["points"], heatmap_hw=(16, 16))
     sharp = 8 * replace(spec.codec, heatmap_sigma=0.7).encode(batch["points"], heatmap_hw=(16, 16))
 
     right = task.losses(Answers(sharp), batch)["stage0"]
