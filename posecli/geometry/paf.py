@@ -74,24 +74,32 @@ def find_peaks(heatmaps: Tensor, *, min_score: float, max_peaks: int = 20) -> tu
         fewer peaks. P is the largest number of peaks that a keypoint has; on a GPU, where counting them means waiting
         for them, it is `max_peaks`.
     """
-    heatmaps = torch.nan_to_num(heatmaps.float(), nan=0.0, posinf=0.0, neginf=0.0)
-    width = heatmaps.shape[-1]
-    flat = heatmaps.flatten(-2)
-    is_top = (heatmaps >= _neighbourhood_max(heatmaps)).flatten(-2)
-    is_top &= (flat >= min_score) & (flat > 0)
-    scores, peak = (flat * is_top).topk(min(max_peaks, flat.shape[-1]), dim=-1)  # (..., K, P)
+    maps = torch.nan_to_num(heatmaps.contiguous().float(), nan=0.0, posinf=0.0, neginf=0.0)
+    width = maps.shape[-1]
+    lowest = max(min_score, torch.finfo(maps.dtype).tiny)
+    tops = torch.where(maps >= _neighbourhood_max(maps).clamp(min=lowest), maps, 0.0).flatten(-2)
+    scores, peak = tops.topk(min(max_peaks, tops.shape[-1]), dim=-1)  # (..., K, P)
+    scores, peak = _filled(scores, peak)
     y, x = peak // width, peak % width
     near = (x[..., :, None] - x[..., None, :]).abs() <= 1
     near &= (y[..., :, None] - y[..., None, :]).abs() <= 1
     follows = near & (peak[..., :, None] > peak[..., None, :]) & (scores[..., None, :] > 0)
     scores, order = (scores * ~follows.any(dim=-1)).sort(dim=-1, descending=True, stable=True)
-    num_peaks = scores.shape[-1]
-    if scores.device.type == "cpu":
-        num_peaks = int((scores > 0).sum(dim=-1).max()) if scores.numel() else 0
-    scores, peak = scores[..., :num_peaks], peak.gather(-1, order)[..., :num_peaks]
-    maps = heatmaps[..., None, :, :].expand(*heatmaps.shape[:-2], num_peaks, *heatmaps.shape[-2:])
-    offset = log_parabola(maps, peak)
+    scores, peak = _filled(scores, peak.gather(-1, order))
+    every = maps[..., None, :, :].expand(*maps.shape[:-2], peak.shape[-1], *maps.shape[-2:])
+    offset = log_parabola(every, peak)
     return torch.stack((peak % width, peak // width), dim=-1) + offset, scores.clamp(max=1)
+
+
+def _filled(scores: Tensor, peak: Tensor) -> tuple[Tensor, Tensor]:
+    """Leave out the last places of (..., K, P) scores, best first, that no keypoint needs, and of what goes with them.
+
+    Only on a CPU: a GPU would be waited for.
+    """
+    if scores.device.type != "cpu":
+        return scores, peak
+    needed = int((scores > 0).sum(dim=-1).max()) if scores.numel() else 0
+    return scores[..., :needed], peak[..., :needed]
 
 
 def _neighbourhood_max(maps: Tensor) -> Tensor:
@@ -117,16 +125,19 @@ def limb_scores(pafs: Tensor, start: Tensor, end: Tensor, *, samples: int = 10) 
     Source: Cao et al., equation 11; the share as in OpenPose's `bodyPartConnectorBase.cpp`.
     """
     height, width = pafs.shape[-2:]
-    line = end[..., None, :, :] - start[..., :, None, :]  # (..., L, P, Q, 2)
-    unit = line / line.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-    steps = torch.linspace(0, 1, samples, device=pafs.device, dtype=line.dtype)
-    points = start[..., :, None, None, :] + line[..., None, :] * steps[:, None]  # (..., L, P, Q, S, 2)
-    x, y = points.round().long().unbind(-1)
-    cell = (y.clamp(0, height - 1) * width + x.clamp(0, width - 1)).flatten(-3)
-    field_x, field_y = pafs.to(line.dtype).unflatten(-3, (-1, 2)).flatten(-2).unbind(-2)  # (..., L, h w)
-    along = field_x.gather(-1, cell).view(x.shape) * unit[..., :1]
-    along = along + field_y.gather(-1, cell).view(x.shape) * unit[..., 1:]
-    return along.mean(dim=-1), (along > _MIN_SAMPLE).to(line.dtype).mean(dim=-1)
+    start_x, start_y = start.unbind(-1)
+    end_x, end_y = end.unbind(-1)
+    line_x = end_x[..., None, :] - start_x[..., :, None]  # (..., L, P, Q); planes are what a CPU works on fastest
+    line_y = end_y[..., None, :] - start_y[..., :, None]
+    length = torch.hypot(line_x, line_y).clamp(min=1e-6)
+    steps = torch.linspace(0, 1, samples, device=pafs.device, dtype=line_x.dtype)[:, None, None]
+    x = (line_x[..., None, :, :] * steps).add_(start_x[..., None, :, None]).round_()  # (..., L, S, P, Q)
+    y = (line_y[..., None, :, :] * steps).add_(start_y[..., None, :, None]).round_()
+    cell = (y.clamp_(0, height - 1) * width + x.clamp_(0, width - 1)).long().flatten(-3)
+    field_x, field_y = pafs.to(line_x.dtype).unflatten(-3, (-1, 2)).flatten(-2).unbind(-2)  # (..., L, h w)
+    along = field_x.gather(-1, cell).view(x.shape) * (line_x / length)[..., None, :, :]
+    along += field_y.gather(-1, cell).view(x.shape) * (line_y / length)[..., None, :, :]
+    return along.mean(dim=-3), (along > _MIN_SAMPLE).to(along.dtype).mean(dim=-3)
 
 
 def find_limbs(

@@ -52,9 +52,14 @@ class ModelSpec:
         """Turn (N, 3, H, W) RGB in [0, `white`] into what the network takes, channels last in memory."""
         if self.rounded:
             images = images.round() if white == _WHITE else (images * (_WHITE / white)).round() * (white / _WHITE)
-        scale = constant(tuple(1 / (white * std) for std in self.std), like=images)[:, None, None]
-        shift = constant(tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True)), like=images)
-        normal = torch.addcmul(shift[:, None, None], images.flip(1) if self.bgr else images, scale)
+        images = images.flip(1) if self.bgr else images
+        scales = tuple(1 / (white * std) for std in self.std)
+        shifts = tuple(-mean / std for mean, std in zip(self.mean, self.std, strict=True))
+        if len({*scales}) == len({*shifts}) == 1:  # numbers are several times as fast on a CPU
+            normal = images * scales[0] + shifts[0]
+        else:
+            scale, shift = (constant(values, like=images)[:, None, None] for values in (scales, shifts))
+            normal = torch.addcmul(shift, images, scale)
         return normal.contiguous(memory_format=torch.channels_last)
 
     def with_options(self, options: Mapping[str, Any], *, input_hw: tuple[int, int] | None = None) -> ModelSpec:

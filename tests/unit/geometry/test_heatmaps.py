@@ -117,6 +117,28 @@ def test_blur_is_opencvs_in_the_interior(kernel):
     torch.testing.assert_close(blurred[inner, inner], expected[inner, inner], rtol=0, atol=1e-9)
 
 
+def test_blur_counts_nothing_beyond_the_border():
+    maps = torch.rand(2, 3, 6, 9, generator=torch.Generator().manual_seed(0))
+    weights = torch.tensor((1.0, 4.0, 6.0, 4.0, 1.0)) / 16
+
+    blurred = gaussian_blur(maps, 5)
+
+    padded = torch.nn.functional.pad(maps, (2, 2, 2, 2))
+    expected = (padded.unfold(-2, 5, 1).unfold(-2, 5, 1) * weights[:, None] * weights).sum((-2, -1))
+    torch.testing.assert_close(blurred, expected, rtol=0, atol=1e-6)
+
+
+def test_first_of_equally_high_cells_is_decoded_whatever_the_layout_in_memory():
+    heatmaps = torch.zeros(1, 2, 6, 8)
+    heatmaps[0, 0, 1, 2] = heatmaps[0, 0, 4, 5] = heatmaps[0, 1, 3, 7] = heatmaps[0, 1, 5, 0] = 0.5
+    codec = HeatmapCodec(stride=1, subpixel="none")
+
+    points, _ = codec.decode(heatmaps)
+    same, _ = codec.decode(heatmaps.contiguous(memory_format=torch.channels_last))
+
+    assert points.tolist() == same.tolist() == [[[2, 1], [7, 3]]]
+
+
 @pytest.mark.parametrize("sigma", [0.7, 3.0])
 def test_blur_takes_a_sigma(sigma):
     maps = np.random.default_rng(0).random((40, 50))

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import pytest
@@ -131,6 +132,24 @@ def test_limb_scores_favour_the_drawn_limb_and_its_direction():
     assert mean[0, 1, 0] == pytest.approx(-1, abs=0.01)
     assert mean[0, 0, 2] < 0.3
     assert (share[0, 0, 1], share[0, 1, 0]) == (1, 0)
+
+
+def test_limb_scores_agree_with_a_slow_loop():
+    generator = torch.Generator().manual_seed(0)
+    fields = torch.randn(4, 20, 30, generator=generator)
+    size = torch.tensor((29.0, 19.0))
+    start, end = torch.rand(2, 3, 2, generator=generator) * size, torch.rand(2, 5, 2, generator=generator) * size
+
+    mean, share = paf.limb_scores(fields, start, end, samples=7)
+
+    for limb, first, second in itertools.product(range(2), range(3), range(5)):
+        (sx, sy), (ex, ey) = start[limb, first].tolist(), end[limb, second].tolist()
+        length = math.hypot(ex - sx, ey - sy)
+        unit = torch.tensor((ex - sx, ey - sy)) / length
+        cells = [(round(sy + (ey - sy) * step / 6), round(sx + (ex - sx) * step / 6)) for step in range(7)]
+        along = torch.stack([fields[2 * limb : 2 * limb + 2, row, column] @ unit for row, column in cells])
+        assert mean[limb, first, second] == pytest.approx(float(along.mean()), abs=1e-5)
+        assert share[limb, first, second] == pytest.approx(float((along > 0.05).float().mean()), abs=1e-5)
 
 
 def crossing_people():

@@ -33,6 +33,14 @@ def test_a_network_that_takes_bytes_sees_whole_grey_values(white):
     torch.testing.assert_close(rounded, torch.tensor((10.0, 11.0, 255.0)))
 
 
+def test_one_mean_for_all_channels_is_the_same_as_three():
+    images = torch.rand(2, 3, 4, 5, generator=torch.Generator().manual_seed(0)) * 255
+    one = replace(get_spec("prs-tiny"), mean=(0.4, 0.4, 0.4), std=(0.2, 0.2, 0.2))
+    three = replace(one, mean=(0.4, 0.4, 0.40001))
+
+    torch.testing.assert_close(one.normalise(images, white=255), three.normalise(images, white=255), rtol=0, atol=1e-4)
+
+
 def test_normalised_images_are_channels_last_in_memory():
     images = get_spec("prs-tiny").normalise(torch.rand(2, 3, 8, 6))
 
