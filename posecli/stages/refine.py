@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Protocol
 
+import cv2
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -26,6 +28,7 @@ from posecli.stages.batches import Batches
 Found = tuple[Tensor, Tensor]  # (N, K, 2) points in image pixels, (N, K) scores in [0, 1]
 
 _CODEC_FIELDS = ("subpixel", "blur", "blur_sigma", "flip_shift")  # of the codec, which a RefineConfig may override
+_OPENCVS_LONGEST = (1 << 15) - 1  # pixels of a side that its warping takes before 5.0
 
 
 def cut_crops(
@@ -33,7 +36,8 @@ def cut_crops(
 ) -> Tensor:
     """Cut crops from one picture.
 
-    Only the part of the picture that a crop sees becomes floating point: the cost follows the people, not the picture.
+    OpenCV does it in two thirds of `affine.warp`'s time. Only the part of the picture that a crop sees becomes floating
+    point: the cost follows the people, not the picture.
 
     Args:
         image: (H, W, 3) uint8.
@@ -42,24 +46,29 @@ def cut_crops(
         border: colour outside the picture, RGB in [0, 1].
 
     Returns:
-        (N, 3, h, w) float in [0, 255].
+        (N, 3, h, w) float in [0, 255], channels last in memory.
     """
     height, width = image.shape[:2]
     right, bottom = crop_hw[1] - 1.0, crop_hw[0] - 1.0
     corners = matrices.new_tensor(((0.0, 0.0), (right, 0.0), (0.0, bottom), (right, bottom)))
     corners = transform_points(corners.expand(len(matrices), 4, 2), matrices)  # (N, 4, 2)
-    low = corners.amin(dim=1).floor().sub(1).clamp(min=0).long().tolist()
-    high = corners.amax(dim=1).ceil().add(2).long().tolist()
-    colour = 255 * matrices.new_tensor(border)[:, None, None] if any(border) else None
-    crops = matrices.new_empty(len(matrices), 3, *crop_hw)
-    for crop, (left, top), (right, bottom), matrix in zip(crops, low, high, matrices, strict=True):
-        left, top = min(left, width - 1), min(top, height - 1)  # noqa: PLW2901 - a box beside the picture is all border
-        part = image[top : max(bottom, top + 1), left : max(right, left + 1)].permute(2, 0, 1)[None].float()
-        if colour is not None:
-            part -= colour
-        there = matrix - matrix.new_tensor(((0, 0, left), (0, 0, top)))
-        crop.copy_(warp(part, there[None], crop_hw=crop_hw)[0])
-    return crops if colour is None else crops.add_(colour)
+    low = corners.amin(dim=1).floor().sub(1).clamp(min=0).minimum(corners.new_tensor((width - 1, height - 1)))
+    high = torch.maximum(corners.amax(dim=1).ceil() + 2, low + 1)  # a box beside the picture is all border
+    colour = [255 * value for value in border]
+    crops = np.empty((len(matrices), *crop_hw, 3), np.float32)
+    for crop, (left, top), (right, bottom), matrix in zip(
+        crops, low.long().tolist(), high.long().tolist(), matrices.double().numpy(), strict=True
+    ):
+        step = 1 + max(right - left, bottom - top) // _OPENCVS_LONGEST
+        cv2.warpAffine(
+            image[top:bottom:step, left:right:step].float().numpy(),
+            (matrix - ((0, 0, left), (0, 0, top))) / step,
+            dsize=crop_hw[::-1],
+            dst=crop,
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderValue=colour,
+        )
+    return torch.from_numpy(crops).permute(0, 3, 1, 2)
 
 
 class Group(Protocol):
