@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from posecli.geometry.constants import constant
+
 
 def xywh_to_xyxy(boxes_xywh: Tensor) -> Tensor:
     """Turn (..., 4) left, top, width, height into left, top, right, bottom."""
@@ -30,7 +32,7 @@ def area(boxes: Tensor) -> Tensor:
 
 def clip(boxes: Tensor, *, width: float, height: float) -> Tensor:
     """Cut (..., 4) boxes at the borders of a width x height image."""
-    limit = boxes.new_tensor((width, height, width, height))
+    limit = constant((width, height, width, height), like=boxes)
     return boxes.clamp(min=0).minimum(limit)
 
 

@@ -183,7 +183,7 @@ def group_people(peaks: Tensor, peak_scores: Tensor, limbs: Tensor, *, edges: Ed
     Source: Cao et al., section 3.4; all limbs in one order as in OpenPose's `bodyPartConnectorBase.cpp`.
     """
     num_keypoints, num_peaks = peak_scores.shape
-    first, second = torch.tensor(edges).unbind(1)
+    first, second = (indexes(ends, like=peaks) for ends in zip(*edges, strict=True))
     possible = (limbs > 0) & (peak_scores[first] > 0)[:, :, None] & (peak_scores[second] > 0)[:, None]
     limb, start, end = possible.nonzero(as_tuple=True)
     order = limbs[limb, start, end].argsort(descending=True, stable=True)
@@ -193,23 +193,24 @@ def group_people(peaks: Tensor, peak_scores: Tensor, limbs: Tensor, *, edges: Ed
     scores = peaks.new_zeros(len(people), num_keypoints)
     if people:
         person = torch.tensor([i for i, members in enumerate(people) for _ in members])
-        node = torch.tensor([number for members in people for number in members.values()])
+        node = torch.tensor([number for members in people for number in members])
         keypoints[person, node // num_peaks] = peaks.flatten(0, 1)[node]
         scores[person, node // num_peaks] = peak_scores.flatten()[node]
     best = scores.sum(dim=1).argsort(descending=True, stable=True)
     return keypoints[best], scores[best]
 
 
-def _join(pairs: list[list[int]], num_peaks: int) -> list[dict[int, int]]:
-    """Merge connected nodes, best pair first; a node is keypoint * num_peaks + peak, a person {keypoint: node}."""
-    person_of: dict[int, dict[int, int]] = {}
+def _join(pairs: list[list[int]], num_peaks: int) -> list[list[int]]:
+    """Merge connected nodes to people, best pair first; a node is keypoint * num_peaks + peak."""
+    person_of = {node: node for pair in pairs for node in pair}  # known by one of its nodes
+    members = {node: [node] for node in person_of}
+    keypoints = {node: 1 << node // num_peaks for node in person_of}  # that a person has, a bit each
     for start, end in pairs:
-        one = person_of.setdefault(start, {start // num_peaks: start})
-        other = person_of.setdefault(end, {end // num_peaks: end})
-        if one is other or one.keys() & other.keys():
+        one, other = person_of[start], person_of[end]
+        if keypoints[one] & keypoints[other]:  # as one and the same person has, too
             continue
-        one.update(other)
-        for node in other.values():
+        keypoints[one] |= keypoints[other]
+        members[one] += members[other]
+        for node in members[other]:
             person_of[node] = one
-    people = {id(person): person for person in person_of.values() if len(person) > 1}
-    return list(people.values())
+    return [members[person] for person in dict.fromkeys(person_of.values()) if len(members[person]) > 1]

@@ -28,6 +28,7 @@ from posecli.geometry.boxes import (
     soft_decay,
     soft_nms,
 )
+from posecli.geometry.constants import constant
 from posecli.geometry.oks import keypoint_similarity
 from posecli.geometry.paf import group_people
 from posecli.records import Candidates, CoarsePeaks, Proposals, Rejection
@@ -42,7 +43,7 @@ _GHOST_RATIO = 1.25  # of summed scores, for the weaker of two nested people to 
 _BOX_SLACK = 0.05  # keypoints count as inside a little beyond the box's edges, as a fraction of its size
 # From keypoints to a person's box, in units of the square root of the keypoints' extent: left, top, right, bottom.
 # Medians over COCO's people with six and more labelled keypoints (IoU with the labelled box .75 on average).
-_BODY_MARGINS = (0.1, 0.2, 0.1, 0.13)
+_BODY_MARGINS = (-0.1, -0.2, 0.1, 0.13)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +119,7 @@ def keypoints_to_boxes(keypoints: Tensor, found: Tensor, *, image_wh: tuple[int,
     """
     tight = around_points(keypoints, found) + 0.5  # pixel centres to edges
     scale = area(tight).clamp(min=1).sqrt()
-    grown = tight + scale[:, None] * tight.new_tensor(_BODY_MARGINS) * tight.new_tensor((-1, -1, 1, 1))
+    grown = tight + scale[:, None] * constant(_BODY_MARGINS, like=tight)
     return clip(grown, width=image_wh[0], height=image_wh[1])
 
 
@@ -149,9 +150,10 @@ def _ghosts(people: _CoarsePoses) -> Tensor:
 def _inside(points: Tensor, boxes: Tensor) -> Tensor:
     """Say which of (..., 2) points lie in, or hardly outside, which of (P, 4) boxes: (P, ...) bool."""
     slack = _BOX_SLACK * (boxes[:, 2:] - boxes[:, :2])
-    shape = (-1,) + (1,) * (points.ndim - 1) + (2,)
-    low, high = (boxes[:, :2] - slack).view(shape), (boxes[:, 2:] + slack).view(shape)
-    return ((points + 0.5 >= low) & (points + 0.5 <= high)).all(dim=-1)
+    edges = torch.cat((boxes[:, :2] - slack, boxes[:, 2:] + slack), dim=1)
+    left, top, right, bottom = edges.view(-1, 4, *(1,) * (points.ndim - 1)).unbind(1)
+    x, y = (points + 0.5).unbind(-1)
+    return (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
 
 
 def _coverage(boxes: Tensor, people: _CoarsePoses) -> Tensor:
@@ -228,7 +230,7 @@ def _accept(boxes: Tensor, box_scores: Tensor, poses: _CoarsePoses, config: Filt
 def _similarity(boxes1: Tensor, poses1: _CoarsePoses, boxes2: Tensor, poses2: _CoarsePoses) -> tuple[Tensor, Tensor]:
     """Return (N, M, K) keypoint similarities, by the smaller box's area, and (N, M, K) 1 where both have it, else 0."""
     size = torch.minimum(area(boxes1)[:, None], area(boxes2)).clamp(min=1)
-    sigmas = boxes1.new_tensor(OKS_SIGMAS)
+    sigmas = constant(OKS_SIGMAS, like=boxes1)
     similarity = keypoint_similarity(poses1.keypoints, poses2.keypoints, area=size, sigmas=sigmas)
     return similarity, (poses1.scores > 0).float()[:, None] * (poses2.scores > 0).float()
 
@@ -266,6 +268,8 @@ def _move_second_boxes(accepted: Candidates, config: FilterConfig, image_wh: tup
     found = accepted.coarse_scores > 0
     again = (pairwise_iou(accepted.boxes, accepted.boxes) > config.same_box_iou).tril(-1).any(dim=1)
     again &= found.sum(dim=1) >= config.min_recovered_keypoints
+    if not again.any():
+        return accepted
     own = keypoints_to_boxes(accepted.coarse_keypoints, found, image_wh=image_wh)
     origins = ["second_in_box" if second else "proposal" for second in again.tolist()]
     return replace(accepted, boxes=torch.where(again[:, None], own, accepted.boxes), origins=tuple(origins))
@@ -280,6 +284,8 @@ def _recover(accepted: Candidates, people: _CoarsePoses, config: FilterConfig, i
     """
     strong = people.scores.mean(dim=1) >= config.min_recovered_score
     people = people[strong & (people.num_found >= config.min_recovered_keypoints)]
+    if not len(people.scores):
+        return accepted
     boxes = keypoints_to_boxes(people.keypoints, people.scores > 0, image_wh=image_wh)
     known = _CoarsePoses(accepted.coarse_keypoints, accepted.coarse_scores)
     similarity, shared = _similarity(accepted.boxes, known, boxes, people)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from posecli.config import MergeConfig
 from posecli.geometry.boxes import area
+from posecli.geometry.constants import constant
 from posecli.geometry.oks import fuse, oks_nms, pose_similarity, soft_oks_nms
 from posecli.records import Candidates, Poses
 from posecli.skeleton import OKS_SIGMAS
@@ -30,7 +31,7 @@ def merge(candidates: Candidates, keypoints: Tensor, keypoint_scores: Tensor, co
     scores = pose_scores(candidates.box_scores, keypoint_scores, config)
     kept = torch.argsort(scores, descending=True, stable=True)
     if config.pose_nms != "none":
-        sigmas = keypoints.new_tensor(OKS_SIGMAS)
+        sigmas = constant(OKS_SIGMAS, like=keypoints)
         alike = pose_similarity(keypoints, area=area(candidates.boxes).clamp(min=1), sigmas=sigmas)
         if config.pose_nms == "soft":
             scores = soft_oks_nms(alike, scores, sigma=config.soft_nms_sigma)
