@@ -7,19 +7,15 @@ keypoint that the teacher does not see is left out: with few data a teacher has 
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
-
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from posecli.backends.onnx import PREFIX, load_onnx
-from posecli.config import TeacherConfig, TrainConfig
+from posecli.config import TeacherConfig
 from posecli.errors import ConfigError
 from posecli.geometry.affine import compose, invert, warp
 from posecli.geometry.heatmaps import HeatmapCodec
-from posecli.networks import ModelSpec, load_network
+from posecli.networks import ModelSpec
 from posecli.runtime import half_precision, place
 
 
@@ -68,26 +64,3 @@ class Teacher:
         own_cells = self.spec.codec.cell_matrix((heatmaps.shape[-2], heatmaps.shape[-1]), like=images)
         cells = compose(invert(own_cells), cells)  # the run's cells to the teacher's
         return warp(heatmaps, cells.expand(len(images), 2, 3), crop_hw=grid_hw)
-
-
-def load_teacher(run: TrainConfig, root: Path, device: torch.device) -> Teacher | None:
-    """Load the network that a run's configuration names, if it names one.
-
-    Args:
-        run: its paths are relative to `root`.
-        root: the run's `--data`.
-        device: where the run trains.
-
-    Raises:
-        ConfigError: no such network, or one that cannot teach.
-        WeightsError: no weights, or damaged ones.
-    """
-    if (config := run.teacher) is None:
-        return None
-    if config.network.startswith(PREFIX):
-        path = root / config.network.removeprefix(PREFIX)
-        network, spec = load_onnx(f"{PREFIX}{path}", device=device, kinds=["refiner"])
-    else:
-        weights = root / config.weights if config.weights else None
-        network, spec = load_network(config.network, weights, kind="refiner")
-    return Teacher(network, replace(spec, input_hw=config.input_hw or spec.input_hw), config, device, half=run.half)

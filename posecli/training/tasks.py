@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -17,7 +17,6 @@ from posecli.geometry.paf import encode as encode_pafs
 from posecli.networks import ModelSpec, get_spec
 from posecli.networks.detposenet import RawProposals, cell_centres
 from posecli.skeleton import EDGES, MIRROR
-from posecli.training.aids import Aids
 from posecli.training.augment import (
     CropAugment,
     PictureAugment,
@@ -29,12 +28,21 @@ from posecli.training.augment import (
     mirror_x,
 )
 from posecli.training.detection import People, two_stage_loss
+from posecli.training.distill import Teacher
 from posecli.training.disturb import TruePoses, disturb
 from posecli.training.losses import detection_loss, heatmap_loss, map_loss, place_loss, teacher_loss
 from posecli.training.samples import Crops, Pictures, on_device
 from posecli.training.views import draw_views
 
 Batch = dict[str, Tensor]
+
+
+@dataclass(frozen=True, slots=True)
+class Aids:
+    """What a run takes beside its samples and its start weights, loaded and ready: see `training.aids`."""
+
+    teacher: Teacher | None = None
+    mistakes: Tensor | None = None  # (K, 4) rates, see `disturb.possible_mistakes`
 
 
 class Task(Protocol):

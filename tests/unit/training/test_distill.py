@@ -12,12 +12,12 @@ from posecli.config import DatasetConfig, TeacherConfig, TrainConfig, load_train
 from posecli.errors import ConfigError
 from posecli.geometry.heatmaps import HeatmapCodec
 from posecli.networks import get_spec
-from posecli.training.aids import Aids
+from posecli.training.aids import load_teacher
 from posecli.training.augment import CropAugment
-from posecli.training.distill import Teacher, load_teacher
+from posecli.training.distill import Teacher
 from posecli.training.losses import teacher_loss
 from posecli.training.samples import Canvases, Crops
-from posecli.training.tasks import RefinerTask, make_task
+from posecli.training.tasks import Aids, RefinerTask, make_task
 
 CPU = torch.device("cpu")
 HW = (64, 64)
