@@ -173,8 +173,8 @@ def _blend(
 ) -> None:
     """Paint with an opacity, on the part of the canvas around the points."""
     reach = math.ceil(2 * width) + 2
-    left, right = (_inside(side(p[0] for p in points), canvas.shape[1], reach * sign) for side, sign in _ENDS)
-    top, bottom = (_inside(side(p[1] for p in points), canvas.shape[0], reach * sign) for side, sign in _ENDS)
+    left, right = _span([point[0] for point in points], reach, canvas.shape[1])
+    top, bottom = _span([point[1] for point in points], reach, canvas.shape[0])
     part = canvas[top:bottom, left:right]
     if not part.size:
         return
@@ -187,15 +187,13 @@ def _blend(
     cv2.addWeighted(painted, opacity, part, 1 - opacity, 0, dst=part)
 
 
-_ENDS: tuple[tuple[Callable[..., float], int], ...] = ((min, -1), (max, 1))
-
-
-def _inside(value: float, size: int, reach: int) -> int:
-    return round(min(max(value + reach, 0), size))
+def _span(values: Sequence[float], reach: int, size: int) -> tuple[int, int]:
+    """Return the pixels from the first value to the last one, and `reach` more on both sides, as far as there are."""
+    return round(min(max(min(values) - reach, 0), size)), round(min(max(max(values) + reach, 0), size))
 
 
 def _fixed(point: Sequence[float], left: int, top: int) -> tuple[int, int]:
-    x, y = (max(-_FAR, min(_FAR, value - origin)) for value, origin in zip(point, (left, top), strict=True))
+    x, y = max(-_FAR, min(_FAR, point[0] - left)), max(-_FAR, min(_FAR, point[1] - top))
     return round(x * (1 << _SHIFT)), round(y * (1 << _SHIFT))
 
 
