@@ -13,7 +13,7 @@ import av
 import cv2
 import numpy as np
 from av.container import OutputContainer
-from av.video.reformatter import Colorspace, VideoReformatter
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from posecli.errors import InputError
 from posecli.media.companions import Companions
@@ -83,6 +83,7 @@ class VideoOverlay:
             format=self._encoder.pixels,
             dst_colorspace=Colorspace.ITU709,
             dst_color_range=self._range,
+            interpolation=Interpolation.POINT,  # a third quicker than others, and nothing is scaled but colour
             threads=1,  # splitting the work costs more than it takes
         )
         picture.pts, picture.time_base = pts, self._source.time_base
