@@ -1,46 +1,55 @@
-import sys
-
 import numpy as np
 import pytest
+import torch
+
+from posecli.backends.onnx import load_onnx
 
 
 @pytest.fixture
-def peer(examples, monkeypatch):
-    monkeypatch.syspath_prepend(str(examples))
-    monkeypatch.delitem(sys.modules, "compare_rtmlib", raising=False)
-    import compare_rtmlib
-
-    return compare_rtmlib
+def script(load_example):
+    return load_example("compare_rtmlib")
 
 
-def stretched(box, cells):
-    """What rtmlib's ViTPose answers for heatmap cells: the last one on the crop's very edge."""
-    size_wh = np.array([box[2] - box[0], box[3] - box[1]]) * 1.25
-    size_wh = np.array([max(size_wh[0], size_wh[1] * 0.75), max(size_wh[1], size_wh[0] / 0.75)])
-    centre = np.array([box[0] + box[2], box[1] + box[3]]) / 2
-    return cells / np.array([47, 63]) * size_wh + centre - size_wh / 2
-
-
-def test_cells_go_where_the_crop_has_them(peer):
-    box = np.array([100.0, 50.0, 253.6, 254.8])  # with its margin, 192 by 256: a crop pixel is a pixel
-    cells = np.array([[0.0, 0.0], [24.0, 32.0], [47.0, 63.0]])
-
-    placed = peer.in_their_places(box, stretched(box, cells))
-
-    np.testing.assert_allclose(placed, np.array([80.8, 24.4]) + 4 * cells, atol=1e-6)
-
-
-def test_agreement_counts_people_without_a_partner_as_differing(peer):
+def test_agreement_counts_people_without_a_partner_as_differing(script):
     box = [100.0, 50.0, 253.6, 254.8]
-    cells = np.random.default_rng(0).uniform(0, 47, (17, 2))
-    theirs = stretched(np.array(box), cells)
-    mine = np.array([80.8, 24.4]) + 4 * cells + 0.5
+    theirs = np.random.default_rng(0).uniform(100, 200, (17, 2))
+    mine = theirs + 0.5
     mine[0] += 40
-    own = {"annotations": [{"image_id": 2, "bbox": [100.0, 50.0, 153.6, 204.8], "points": mine.tolist()}]}
-    person = {"box": box, "keypoints": theirs.tolist()}
+    own = [{"image_id": 2, "bbox": [100.0, 50.0, 153.6, 204.8], "points": mine.tolist()}]
+    person = {"box": box, "keypoints": theirs.tolist(), "scores": [0.9] * 4 + [0.1] * 13}
 
-    found = peer.agreement(own, [[person], [person]])
+    found = script.agreement(own, [[person], [person]])
 
     assert (found["people"], found["without_partner"]) == (2, 1)
-    assert found["with cells in their places"] == pytest.approx(16 / 34)
-    assert found["as they are"] < 8 / 34
+    assert found["within_1_px"] == pytest.approx(16 / 34)
+    assert found["within_1_px_of_those_drawn"] == pytest.approx(3 / 8)
+    assert script.agreement([], [[]]) == {
+        "people": 0, "without_partner": 0, "within_1_px": 0, "within_1_px_of_those_drawn": 0,
+    }  # fmt: skip
+
+
+def test_speeds_are_medians_with_and_without_start_up(script):
+    rows = np.array([[[11.0, 15.0], [21.0, 30.0]], [[12.0, 15.0], [22.0, 30.0]], [[50.0, 15.0], [23.0, 30.0]]])
+
+    told = script.speeds(101, np.array([[2.0, 3.0], [1.0, 1.0]]), rows)
+
+    assert (told["posecli_fps"], told["rtmlib_fps"]) == (pytest.approx(101 / 12), pytest.approx(101 / 22))
+    assert (told["ratio"], told["ratio_after_start_up"]) == (pytest.approx(22 / 12), pytest.approx(21 / 10))
+    assert told["ratio_of_each_round"] == pytest.approx([21 / 11, 22 / 12, 23 / 50])
+    assert told["posecli_cpu_ms_a_frame"] == pytest.approx(1000 * 15 / 101)
+
+
+def test_each_way_to_read_the_heatmaps_is_one_that_posecli_knows(script, tmp_path):
+    pytest.importorskip("onnx")
+    from onnx_files import heatmap_net
+
+    heatmap_net(tmp_path / "net.onnx")
+    networks = [
+        script.beside(tmp_path / "net.onnx", toml, tmp_path / str(i)) for i, toml in enumerate(script.WAYS.values())
+    ]
+
+    specs = [load_onnx(name, device=torch.device("cpu"), kinds=["refiner"])[1] for name in networks]
+
+    assert [(spec.bgr, spec.half_pixel, spec.codec.spacing) for spec in specs] == [
+        (False, True, "stride"), (True, False, "stretched"), (False, False, "stretched"),
+    ]  # fmt: skip
