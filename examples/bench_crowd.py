@@ -5,8 +5,8 @@
 Thirty labelled people are cut out of the pictures and tiled into one, in memory. The filter is measured on that picture
 and on the first pictures as they are, from the same proposals, with it and without: then every proposal goes to the
 refiner, which is DetPoseNet's count of what top-down methods do: 8.0 runs a person with MSPN's boxes, 9.5 with HRNet's
-(section IV-D). Both ways run in turns in one process; times are medians over the rounds, by the clock and of the
-processor.
+(section IV-D). Both ways run in turns in one process, on one core; times are medians over the rounds, by the clock and
+of the processor.
 """
 
 from __future__ import annotations
@@ -117,6 +117,7 @@ def find(truth: GroundTruth, images: Path, count: int) -> list[Frame]:
 @click.option("--rounds", default=3, show_default=True, help="Turns after one to warm up.")
 def main(gt: Path, images: Path, pictures: int, rounds: int) -> None:
     """Load, tile, time."""
+    torch.set_num_threads(1)  # as each of the threads that annotate
     truth = load_ground_truth(gt)
     boxes_of = truth.boxes(labelled=True)
     found = find(truth, images, max(pictures, 3 * PEOPLE))
