@@ -160,10 +160,11 @@ def _replay(pipeline: Pipeline, calls: Counter[tuple[str, Shapes]], share: Share
 def _call_time(pipeline: Pipeline, name: str, shapes: Shapes) -> float:
     """Return the seconds of one call of a network with inputs of these shapes."""
     device = pipeline.device
-    inputs = [torch.rand(shape, device=device) for shape in shapes]
-    is_list = len(shapes[0]) == 3  # a detector takes a list of pictures
-    given = [inputs] if is_list else [item.contiguous(memory_format=torch.channels_last) for item in inputs]
-    return _median_time(pipeline.networks[name], given, device)
+    if len(shapes[0]) == 3:  # a detector takes a list of pictures
+        pictures = [torch.randint(0, 256, shape, dtype=torch.uint8, device=device) for shape in shapes]
+        return _median_time(pipeline.networks[name], [pictures], device)
+    inputs = [torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last) for shape in shapes]
+    return _median_time(pipeline.networks[name], inputs, device)
 
 
 def _median_time(network: nn.Module, inputs: Sequence[Any], device: torch.device, repeats: int = _REPEATS) -> float:
