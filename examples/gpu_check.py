@@ -4,8 +4,9 @@
 
 Runs the tests that need a GPU, compares what the GPU finds with what the CPU finds, times whole runs over batch sizes
 and number formats with the default networks and with HRNet-W32 (random weights if there are no others: they take as
-long), every network alone, several processes and several GPUs, and shows which kernels take the time. Times are of this
-machine alone; ratios are of runs next to each other. `--dry-run` tries the script itself on a CPU, in short.
+long), every network alone, as it is and with weights kept in half precision, as CUDA graph and compiled, several
+processes and several GPUs, and shows which kernels take the time. Times are of this machine alone; ratios are of runs
+next to each other. `--dry-run` tries the script itself on a CPU, in short.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from fractions import Fraction
 from pathlib import Path
 from statistics import median
@@ -30,6 +32,12 @@ REFINERS = {"default": [], "HRNet-W32": ["--refiner", "hrnet-w32", "--allow-rand
 BATCHES = ((4, 16), (16, 64), (32, 256), (64, 512))  # frames, crops
 PRECISIONS = ("fp32", "bf16", "fp16")
 TIMING = ("efficiency", "frames_per_s", "people_per_s", "refiner_runs_per_person", "peak_mib", "device_mib")
+
+
+# Ways to run a network: as the pipeline does, with fewer casts, with fewer launches, with other kernels
+WAYS = ("eager", "half weights", "CUDA graph", "torch.compile")
+WAYS_PRECISION, WAYS_BATCHES = "bf16", (1, 4, 16, 64, 256)
+WORTH = 1.1  # times as fast as eager: below, a way is not worth its start-up
 
 
 class Report:
@@ -206,6 +214,151 @@ def networks_alone(report: Report, device: str) -> None:
         report.table([json.loads(line) for line in (told or "").splitlines()])
 
 
+def ways_to_run(report: Report, device: str, batches: Sequence[int]) -> None:
+    """Time each network of the pipelines in each way that the device has; say what each takes before its first answer.
+
+    The pipeline's batches of crops vary in size: a graph, and a network compiled for one shape, would want them filled
+    up to it.
+    """
+    from posecli.config import PipelineConfig, RefineConfig
+    from posecli.networks import get_spec
+    from posecli.pipeline import load_pipeline
+
+    report.heading("Eager, CUDA graphs, torch.compile")
+    report.add(f"{WAYS_PRECISION}, inputs already on the device; start-up is capturing or compiling\n")
+    rows: list[dict[str, Any]] = []
+    skipped: set[tuple[str, str]] = set()
+    networks: dict[str, Any] = {}
+    for refiner in ("prs-tiny", "hrnet-w32") if device != "cpu" else ("prs-tiny",):
+        config = PipelineConfig(precision=WAYS_PRECISION, refine=RefineConfig(refiner=refiner))
+        networks |= load_pipeline(config, device=device, allow_random=True).networks
+    for name, network in networks.items():
+        spec = get_spec(name)
+        height, width = (256, 416) if spec.kind == "proposer" else spec.input_hw
+        for batch in batches:
+            shape = (batch, 3, height, width)
+            rows += [{"network": name, "batch": batch, **row} for row in _in_each_way(network, shape, device, skipped)]
+    report.table(rows)
+    for way, why in sorted(skipped):
+        report.add(f"- {way} left out: {why}")
+    for way in WAYS[1:]:
+        ratios = [row["times as fast"] for row in rows if row["way"] == way]
+        if ratios:
+            pays = sum(ratio >= WORTH for ratio in ratios)
+            report.add(f"- {way}: at least {WORTH} times as fast as eager in {pays} of {len(ratios)} rows")
+
+
+def _in_each_way(
+    network: Any, shape: tuple[int, ...], device: str, skipped: set[tuple[str, str]]
+) -> Iterator[dict[str, Any]]:
+    """Time a network with inputs of one shape: a row for each way, in turns."""
+    import torch
+
+    images = torch.rand(shape, device=device).contiguous(memory_format=torch.channels_last)
+    ready: dict[str, Callable[[], Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    expected: list[Any] = []
+    with torch.inference_mode():
+        for way in WAYS:
+            if why := _cannot(way, device):
+                skipped.add((way, why))
+                continue
+            started = time.perf_counter()
+            try:
+                ready[way] = _prepared(way, network, images)
+                answer = _tensors(ready[way]())
+            except Exception as error:
+                skipped.add((way, f"{type(error).__name__}: {str(error).splitlines()[0][:200]}"))
+                ready.pop(way, None)
+                continue
+            _wait(device)
+            rows[way] = {"way": way, "start-up s": time.perf_counter() - started}
+            expected = expected or answer
+            rows[way]["off"] = max(map(_apart, answer, expected))  # of the largest number: a wrong answer shows here
+        times = _in_turns(ready, device)
+    for way, row in rows.items() if "eager" in rows else ():
+        yield {
+            **row, "ms": 1000 * times[way], "ms an item": 1000 * times[way] / shape[0],
+            "times as fast": times["eager"] / times[way],
+        }  # fmt: skip
+
+
+def _cannot(way: str, device: str) -> str:
+    """Say why a way is not tried on a device; empty where it is."""
+    on_cpu = {"CUDA graph": "wants a CUDA device", "torch.compile": "a dry run does not wait for a compiler"}
+    return on_cpu.get(way, "") if device == "cpu" else ""
+
+
+def _prepared(way: str, network: Any, images: Any) -> Callable[[], Any]:
+    """Return what runs the network on the images in this way."""
+    import torch
+
+    if way == "half weights":
+        bare, half = deepcopy(getattr(network, "network", network)).bfloat16(), images.bfloat16()
+        return lambda: bare(half)
+    if way == "torch.compile":
+        torch.compiler.reset()  # kernels for one shape, not for any
+        compiled = torch.compile(network)
+        return lambda: compiled(images)
+    if way == "CUDA graph":
+        return _captured(network, images)
+    return lambda: network(images)
+
+
+def _captured(network: Any, images: Any) -> Callable[[], Any]:
+    """Capture a network's kernels for inputs in the images' place."""
+    import torch
+
+    side = torch.cuda.Stream()
+    side.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(side):  # kernels are chosen and workspaces made before the capture
+        for _ in range(3):
+            network(images)
+    torch.cuda.current_stream().wait_stream(side)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        answer = network(images)
+
+    def replay() -> Any:
+        graph.replay()
+        return answer
+
+    return replay
+
+
+def _tensors(answer: Any) -> list[Any]:
+    """Return copies of the tensors of a network's answer; a graph writes the next one in their place."""
+    parts = answer if isinstance(answer, tuple) else (answer.logits, answer.boxes, answer.heatmaps, answer.pafs)
+    return [tensor.float().clone() for tensor in parts]
+
+
+def _apart(one: Any, other: Any) -> float:
+    return float((one - other).abs().max() / other.abs().max().clamp(min=1e-9))
+
+
+def _wait(device: str) -> None:
+    from posecli.runtime import resolve_device, synchronize
+
+    synchronize(resolve_device(device))
+
+
+def _in_turns(works: dict[str, Callable[[], Any]], device: str) -> dict[str, float]:
+    """Return the median seconds of each work; they take turns, each long enough to be measured."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(5):
+        for name, work in works.items():
+            work()
+            _wait(device)
+            started, count = time.perf_counter(), 0
+            while time.perf_counter() - started < 0.05:  # enqueues ahead of the device, as the pipeline does
+                for _ in range(3):
+                    work()
+                _wait(device)
+                count += 3
+            seconds[name].append((time.perf_counter() - started) / count)
+    return {name: median(values) for name, values in seconds.items()}
+
+
 def several_processes(report: Report, clip: Path, folder: Path, settings: Iterator[tuple[str, list[str]]]) -> None:
     """Time copies of a clip in one process and in several, in turns; all must write the same."""
     report.heading("Several processes")
@@ -328,6 +481,7 @@ def main(clip: Path | None, out: Path, dry_run: bool) -> None:
             (same_people, (long if dry_run else clip or walkers, folder, device)),
             (whole_runs, (long, device, BATCHES[:1] if dry_run else BATCHES)),
             (networks_alone, (device,)),
+            (ways_to_run, (device, WAYS_BATCHES[:1] if dry_run else WAYS_BATCHES)),
             (several_processes, (long, folder, _settings(device, torch.cuda.device_count()))),
             (one_video_on_all, (long, folder, torch.cuda.device_count())),
             (decoding, (long, "cuda")),

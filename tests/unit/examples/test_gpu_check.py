@@ -60,3 +60,39 @@ def test_a_clip_is_repeated(script, examples, tmp_path):
 
     with av.open(str(examples / "walkers.mp4")) as clip, av.open(str(path)) as repeated:
         assert sum(1 for _ in repeated.decode(video=0)) == 2 * sum(1 for _ in clip.decode(video=0))
+
+
+class Halves(torch.nn.Module):
+    """A convolution, behind a tuple as a refiner's; compiled, or where it is told to, it fails."""
+
+    def __init__(self, fails=False):
+        super().__init__()
+        self.convolution, self.fails = torch.nn.Conv2d(3, 17, 4, stride=4), fails
+
+    def forward(self, images):
+        if self.fails and images.dtype == torch.bfloat16:
+            raise RuntimeError("no such kernel\nwith a long story")
+        return (self.convolution(images),)
+
+
+def test_each_way_has_a_row_or_a_reason(script):
+    skipped = set()
+
+    eager, half = script._in_each_way(Halves(), (2, 3, 16, 12), "cpu", skipped)
+
+    assert (eager["way"], eager["off"], eager["times as fast"]) == ("eager", 0, 1)
+    assert (half["way"], half["off"]) == ("half weights", pytest.approx(0.005, abs=0.005))
+    assert half["off"] > 0
+    assert half["ms"] == pytest.approx(2 * half["ms an item"])
+    assert dict(skipped) == {
+        "CUDA graph": "wants a CUDA device", "torch.compile": "a dry run does not wait for a compiler",
+    }  # fmt: skip
+
+
+def test_a_way_that_fails_is_left_out_with_its_words(script):
+    skipped = set()
+
+    (eager,) = script._in_each_way(Halves(fails=True), (2, 3, 16, 12), "cpu", skipped)
+
+    assert eager["way"] == "eager"
+    assert ("half weights", "RuntimeError: no such kernel") in skipped
