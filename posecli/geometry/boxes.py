@@ -26,8 +26,8 @@ def xyxy_to_xywh(boxes: Tensor) -> Tensor:
 
 def area(boxes: Tensor) -> Tensor:
     """Return the (...) area in square pixels of (..., 4) boxes; inverted boxes have none."""
-    size_wh = (boxes[..., 2:] - boxes[..., :2]).clamp(min=0)
-    return size_wh[..., 0] * size_wh[..., 1]
+    left, top, right, bottom = boxes.unbind(-1)
+    return (right - left).clamp(min=0) * (bottom - top).clamp(min=0)
 
 
 def clip(boxes: Tensor, *, width: float, height: float) -> Tensor:
@@ -38,10 +38,10 @@ def clip(boxes: Tensor, *, width: float, height: float) -> Tensor:
 
 def intersection(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """Return the overlap in square pixels of every box of (..., N, 4) with every box of (..., M, 4): (..., N, M)."""
-    top_left = torch.maximum(boxes1[..., :, None, :2], boxes2[..., None, :, :2])  # (..., N, M, 2)
-    bottom_right = torch.minimum(boxes1[..., :, None, 2:], boxes2[..., None, :, 2:])
-    size_wh = (bottom_right - top_left).clamp(min=0)
-    return size_wh[..., 0] * size_wh[..., 1]
+    left1, top1, right1, bottom1 = boxes1.unsqueeze(-2).unbind(-1)  # (..., N, 1)
+    left2, top2, right2, bottom2 = boxes2.unsqueeze(-3).unbind(-1)  # (..., 1, M)
+    width = (torch.minimum(right1, right2) - torch.maximum(left1, left2)).clamp(min=0)
+    return width * (torch.minimum(bottom1, bottom2) - torch.maximum(top1, top2)).clamp(min=0)
 
 
 def pairwise_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:

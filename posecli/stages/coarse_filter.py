@@ -253,10 +253,11 @@ def _twins(
     borrowed = sure[:, None] & (iou < _MIN_TWIN_IOU) & ~contained
     same_box = iou > config.max_box_iou
     same_pose = comparable & (oks > torch.where(same_box, config.other_pose_oks, config.same_pose_oks)) & ~borrowed
-    few = (poses.num_found < _MIN_SHARED).nonzero().squeeze(1)
-    foreign = (_inside(poses.keypoints, boxes[few]) & (poses.scores > 0)).sum(dim=-1)
     only_part = torch.zeros_like(same_box)
-    only_part[few] = contained[few] & (foreign >= _MIN_SHARED)
+    few = (poses.num_found < _MIN_SHARED).nonzero().squeeze(1)
+    if len(few):
+        foreign = (_inside(poses.keypoints, boxes[few]) & (poses.scores > 0)).sum(dim=-1)
+        only_part[few] = contained[few] & (foreign >= _MIN_SHARED)
     if config.box_nms == "hard":
         return (same_pose | ((same_box | only_part) & ~comparable)).tolist(), None
     decay = soft_decay(iou, kind=config.box_nms, max_iou=config.max_box_iou, sigma=config.nms_sigma)
