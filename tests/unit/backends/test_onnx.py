@@ -127,6 +127,21 @@ def test_a_toml_tells_another_programs_crops_and_cells(tmp_path):
     assert (spec.codec.spacing, spec.codec.subpixel) == ("stretched", "dark_udp")
 
 
+def test_our_own_files_are_not_rounded_unless_they_say_so(tmp_path):
+    onnx_package = pytest.importorskip("onnx")
+    for name, text in (("old", '{"bgr": true}'), ("new", '{"rounded": true}')):
+        heatmap_net(tmp_path / f"{name}.onnx")
+        model = onnx_package.load(tmp_path / f"{name}.onnx")
+        onnx_package.helper.set_model_props(model, {"posecli.spec": text})
+        onnx_package.save(model, tmp_path / f"{name}.onnx")
+    heatmap_net(tmp_path / "foreign.onnx")
+
+    names = [f"onnx:{tmp_path}/{name}.onnx" for name in ("old", "new", "foreign")]
+    specs = [load_onnx(name, device=CPU, kinds=["refiner"])[1] for name in names]
+
+    assert [(spec.bgr, spec.rounded) for spec in specs] == [(True, False), (False, True), (False, True)]
+
+
 def test_vitpose_is_known_by_its_name(tmp_path):
     _, spec = load_onnx(heatmap_net(tmp_path / "ViTPose-s_coco.onnx"), device=CPU, kinds=["refiner"])
     _, other = load_onnx(heatmap_net(tmp_path / "a.onnx"), device=CPU, kinds=["refiner"])
