@@ -306,22 +306,27 @@ class Run:
 
     variant: str
     seed: int
-    settings: Settings
+    settings: Any  # `Settings`, or those of another table
     figures: dict[str, float]
     seconds: float
 
 
 class Runs:
-    """The finished runs of one setting, kept in a file of JSON lines."""
+    """The finished runs of one setting, kept in a file of JSON lines.
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    Args:
+        path: of the file; runs of other settings, a dataclass of the same kind, stay in it.
+        settings: what the runs share.
+    """
+
+    def __init__(self, path: Path, settings: Any) -> None:
         self.path, self.settings = path, settings
         lines = path.read_text("utf-8").splitlines(keepends=True) if path.exists() else []
         whole = [line for line in lines if line.endswith("\n")]  # a killed process may leave half a line
         if len(whole) < len(lines):
             path.write_text("".join(whole), "utf-8")
         runs = [json.loads(line) for line in whole]
-        found = [Run(**{**run, "settings": Settings(**run["settings"])}) for run in runs]
+        found = [Run(**{**run, "settings": type(settings)(**run["settings"])}) for run in runs]
         self.done = {(run.variant, run.seed): run for run in found if run.settings == settings}
 
     def add(self, run: Run) -> None:
@@ -343,7 +348,8 @@ class Runs:
 
 def noise(runs: Runs, measure: str) -> float:
     """Return the standard deviation of a figure between seeds, pooled over all variants; NaN with one seed."""
-    groups = [list(runs.figures(name, measure).values()) for name in VARIANTS]
+    names = {name for name, _ in runs.done}
+    groups = [list(runs.figures(name, measure).values()) for name in sorted(names)]
     spreads = [(len(group) - 1, variance(group)) for group in groups if len(group) > 1]
     free = sum(count for count, _ in spreads)
     return math.sqrt(sum(count * spread for count, spread in spreads) / free) if free else math.nan
@@ -372,10 +378,7 @@ def row(method: Method, runs: Runs) -> str | None:
 
 def table(methods: Iterable[Method], runs: Runs) -> str:
     """Return the Markdown."""
-    settings, deviation = runs.settings, noise(runs, "AP")
-    spread = "There is no spread yet: that takes two seeds."
-    if not math.isnan(deviation):
-        spread = f"Between seeds AP differs by {100 * deviation:.2f} (standard deviation, pooled over all variants)."
+    settings = runs.settings
     people = f"the first {settings.people}" if settings.people else "all"
     lines = [
         "# What each training method is worth at a small scale",
@@ -384,24 +387,38 @@ def table(methods: Iterable[Method], runs: Runs) -> str:
         f" {settings.batch} crops a run, {people} people of each data set. Percent, true boxes if not said otherwise,"
         " no flip test. One side of each row is the default recipe on COCO's own labels.",
         "",
+        *comparison(methods, runs, "AP"),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def comparison(methods: Iterable[Method], runs: Runs, measure: str) -> list[str]:
+    """Return the lines of the table itself, after those on how far a figure differs between seeds."""
+    deviation = noise(runs, measure)
+    spread = "There is no spread yet: that takes two seeds."
+    if not math.isnan(deviation):
+        called = measure.replace("_", " ")
+        spread = (
+            f"Between seeds {called} differs by {100 * deviation:.2f} (standard deviation, pooled over all variants)."
+        )
+    return [
         f"{spread} A method helps or hurts where its mean gain is beyond two standard errors, which follow the ±.",
         "",
         "| method | claimed by | off | on | gain | each seed | verdict |",
         "| --- | --- | --- | --- | --- | --- | --- |",
         *filter(None, (row(method, runs) for method in methods)),
     ]
-    return "\n".join(lines) + "\n"
 
 
-def chosen_methods(names: tuple[str, ...]) -> list[Method]:
+def chosen_methods(names: tuple[str, ...], methods: Mapping[str, Method] = METHODS) -> list[Method]:
     """Return the methods of `--only`, all without it.
 
     Raises:
         ConfigError: an unknown name.
     """
-    if unknown := set(names) - METHODS.keys():
-        raise ConfigError(f"unknown method {min(unknown)!r}; choose from {', '.join(METHODS)}")
-    return [METHODS[name] for name in names] if names else list(METHODS.values())
+    if unknown := set(names) - methods.keys():
+        raise ConfigError(f"unknown method {min(unknown)!r}; choose from {', '.join(methods)}")
+    return [methods[name] for name in names] if names else list(methods.values())
 
 
 def missing_runs(methods: Sequence[Method], seeds: int, runs: Runs) -> dict[tuple[int, str], bool]:
@@ -481,11 +498,12 @@ def main(data: Path, out: Path, only: tuple[str, ...], seeds: int, **given: Any)
     runs = Runs(out.with_suffix(".jsonl"), settings)
     sets, dev = TrainingSets(layout, settings.people), Dev(truth, data / layout.dev_images, layout)
     for _ in run_all(methods, seeds, runs, sets, dev):
-        _write(out, table(methods, runs))
-    _write(out, table(methods, runs))
+        write(out, table(methods, runs))
+    write(out, table(methods, runs))
 
 
-def _write(path: Path, text: str) -> None:
+def write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     temporary = path.with_suffix(".tmp")
     temporary.write_text(text, "utf-8")
     temporary.replace(path)
