@@ -66,7 +66,9 @@ def draw_views(
         hw: height and width of the views.
     """
     matrices = draw_windows(pictures, index, generator, augment, hw)
-    mixed = chance(generator, len(index), augment.mosaic, matrices) if augment.mosaic else torch.zeros_like(index) > 0
+    mixed = torch.zeros_like(index, dtype=torch.bool)
+    if augment.mosaic:
+        mixed = chance(generator, len(index), augment.mosaic, matrices)
     parts = []
     if not mixed.all():
         parts.append(show(pictures, index[~mixed], matrices[~mixed], hw, min_shown=augment.min_shown))

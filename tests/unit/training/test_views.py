@@ -15,7 +15,7 @@ from posecli.skeleton import MIRROR
 from posecli.training.augment import PictureAugment
 from posecli.training.samples import Canvases, Pictures
 from posecli.training.tasks import ProposerTask, make_task
-from posecli.training.views import Views, copy_paste, draw_views, draw_windows, mosaic, show
+from posecli.training.views import copy_paste, draw_views, draw_windows, mosaic, show
 
 SIZE = 128
 HW = (64, 96)
@@ -343,10 +343,3 @@ def test_augmentations_belong_to_a_kind_of_network():
     assert (
         make_task(replace(CONFIG, augment={"mosaic": 0.5}), spec, pictures, torch.device("cpu")).augment.mosaic == 0.5
     )
-
-
-def test_views_know_their_fields():
-    views = views_of([(20, 30, 80, 120)])
-
-    assert isinstance(views, Views)
-    assert set(views.labels()) == {"boxes", "valid", "unknown", "points", "weights", "complete"}
