@@ -23,7 +23,7 @@ _ZOOM = (-0.75, 0.3)  # logarithm of how much of the picture's long side is show
 _JITTER = (0.1, 2.0)  # large-scale jitter: size of a picture relative to one that just fits; Ghiasi et al., section 3
 _CENTRE = (0.3, 0.7)  # where four pictures meet, as a fraction of the view
 _NEAR = (0.5, 1.1)  # side of a close-up, relative to the square root of the person's box
-_NEAR_PX = 128.0  # canvas pixels; square root of the box of the smallest person who gets a close-up
+_NEAR_LEAST = 0.25  # of the picture's long side; smaller people, by the same measure, would be blurred in a close-up
 _LEAST_SIDE = 3.0  # pixels; people who are narrower in a view are not to be found
 _HARDLY = 0.02  # of a person's box in view: as good as nothing
 _PASTED = 4  # people at most that one picture gets from another
@@ -110,7 +110,7 @@ def draw_windows(
 def _close_ups(windows: Tensor, pictures: Pictures, index: Tensor, generator: torch.Generator, rate: float) -> Tensor:
     """Move some of (N, 4) windows so near one of the picture's people that head, legs or arms are out of view."""
     valid, boxes = pictures.valid[index], pictures.boxes[index]
-    large = valid & (area(boxes).sqrt() >= _NEAR_PX)
+    large = valid & (area(boxes).sqrt() >= _NEAR_LEAST * pictures.sizes_wh[index].amax(1, keepdim=True))
     chosen = torch.multinomial(large.float().cpu() + 1e-6, 1, generator=generator).to(boxes.device)[:, 0]
     rows = torch.arange(len(index), device=boxes.device)
     near = chance(generator, len(index), rate, boxes) & large[rows, chosen]
