@@ -38,6 +38,7 @@ from posecli.cli._progress import progress_bar
 from posecli.config import (
     DatasetConfig,
     LossConfig,
+    MergeConfig,
     PhaseConfig,
     PipelineConfig,
     RefineConfig,
@@ -64,6 +65,7 @@ from posecli.training.tasks import make_task, run_spec
 
 INPUT_HW = (128, 96)
 REFERENCE = "reference"
+SCORED = MergeConfig(pose_score="mean")  # of all keypoints: weak networks have few sure ones
 CPU = torch.device("cpu")
 
 
@@ -254,7 +256,7 @@ class Dev:
     def measure(self, network: nn.Module, spec: ModelSpec, *, whole: bool) -> dict[str, float]:
         """Return a refiner's figures; changes the network."""
         refiner = Refiner([(fuse_batch_norm(network.eval()), spec)], RefineConfig(), CPU)
-        report, found = evaluate_true_boxes(self.truth, self.folder, refiner, batch=32)
+        report, found = evaluate_true_boxes(self.truth, self.folder, refiner, batch=32, merge=SCORED)
         figures = {"AP": report.scores.ap, "AP50": report.scores.ap50, "AR": report.scores.ar}
         if whole:
             report, _ = evaluate_pipeline(self.truth, self.folder, replace(self._pipeline, refiner=refiner))

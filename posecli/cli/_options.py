@@ -183,8 +183,15 @@ _OPTIONS = (
         type=click.Choice(POSE_SCORES),
         default=MergeConfig.pose_score,
         show_default=True,
-        help="A pose's score: its box's times the mean of all keypoints' or of those above --min-keypoint-score; or "
-        "that calibrated: the share of such poses that are right.",
+        help="A pose's score: its box's times the mean of all keypoints' or, weighed by --pose-share, of those above "
+        "--min-keypoint-score; or that calibrated: the share of such poses that are right.",
+    ),
+    click.option(
+        "--pose-share",
+        type=_UNIT,
+        default=MergeConfig.pose_share,
+        show_default=True,
+        help="Of the keypoints in the pose's score, the box has the rest: .5 is their product, 1 leaves the box out.",
     ),
     click.option(
         "--calibration",

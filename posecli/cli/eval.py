@@ -251,7 +251,9 @@ def _run(
     with progress_bar("pictures", total=len(truth.images), quiet=quiet) as advance:
         if true_boxes:
             refiner, notes = load_refiner(config.refine, engine=config.engine, precision=config.precision, **loading)
-            report, results = evaluate_true_boxes(truth, images, refiner, batch=config.batch_crops, progress=advance)
+            report, results = evaluate_true_boxes(
+                truth, images, refiner, batch=config.batch_crops, merge=config.merge, progress=advance
+            )
         else:
             pipeline = load_pipeline(config, **loading)
             report, results = evaluate_pipeline(truth, images, pipeline, progress=advance)

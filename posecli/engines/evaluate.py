@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from posecli.config import MergeConfig
 from posecli.engines.crew import Crew
 from posecli.errors import InputError
 from posecli.evaluation import (
@@ -26,9 +27,12 @@ from posecli.media.sources import read_image
 from posecli.pipeline import Pipeline
 from posecli.records import Frame
 from posecli.stages.detect import Proposer
+from posecli.stages.merge import pose_scores
 from posecli.stages.refine import Refiner
 
 Progress = Callable[[int], None]  # gets the number of pictures just finished
+
+_DEFAULT_MERGE = MergeConfig()
 
 
 def picture_frames(truth: GroundTruth, folder: Path) -> Iterator[tuple[int, Frame]]:
@@ -60,7 +64,13 @@ def result(
 
 @torch.inference_mode()
 def predict_true_boxes(
-    truth: GroundTruth, pictures: Iterable[tuple[int, Frame]], refiner: Refiner, *, batch: int, progress: Progress
+    truth: GroundTruth,
+    pictures: Iterable[tuple[int, Frame]],
+    refiner: Refiner,
+    *,
+    batch: int,
+    merge: MergeConfig,
+    progress: Progress,
 ) -> list[dict[str, Any]]:
     """Run the refiner on the boxes of all people with keypoints: what it is worth without a detector."""
     boxes_of = truth.boxes(labelled=True)
@@ -71,23 +81,33 @@ def predict_true_boxes(
         images = [frame.image for _, frame in group if frame.image is not None]
         found = refiner(images, boxes, batch=batch)
         for (image_id, _), (points, scores) in zip(group, found, strict=True):
-            for person, person_scores in zip(points.cpu(), scores.cpu(), strict=True):
-                score = float(person_scores.mean())
+            poses = pose_scores(scores.new_ones(len(scores)), scores, merge)
+            for person, person_scores, score in zip(points, scores, poses.tolist(), strict=True):
                 results.append(result(image_id, person, person_scores, score, category_id=truth.category_id))
         progress(len(group))
     return results
 
 
 def evaluate_true_boxes(
-    truth: GroundTruth, folder: Path, refiner: Refiner, *, batch: int, progress: Progress = lambda _: None
+    truth: GroundTruth,
+    folder: Path,
+    refiner: Refiner,
+    *,
+    batch: int,
+    merge: MergeConfig = _DEFAULT_MERGE,
+    progress: Progress = lambda _: None,
 ) -> tuple[EvalReport, list[dict[str, Any]]]:
     """Score the refiner alone, on the true boxes and COCO's keypoints; also return its results list.
+
+    Poses are scored as the pipeline would score them in boxes that are sure.
 
     Raises:
         InputError: a picture is missing or unreadable.
     """
     truth = truth.in_coco_order()
-    results = predict_true_boxes(truth, picture_frames(truth, folder), refiner, batch=batch, progress=progress)
+    results = predict_true_boxes(
+        truth, picture_frames(truth, folder), refiner, batch=batch, merge=merge, progress=progress
+    )
     scores = keypoint_scores(truth, check_results(results, truth))
     return EvalReport(scores=scores, num_annotated=truth.num_annotated), results
 

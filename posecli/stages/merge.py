@@ -55,8 +55,8 @@ def pose_scores(box_scores: Tensor, keypoint_scores: Tensor, config: MergeConfig
 
     "mean" is the box score times the mean of the keypoint scores (CPN, MSPN). "counted" takes the mean of those above
     `min_keypoint_score` (HRNet's `in_vis_thre`), and of all where none is above, so that such poses still have an order
-    (HRNet gives them 0). "calibrated" is the counted score as the chance that the pose is right: a rising curve of
-    it, so that the order stays.
+    (HRNet gives them 0); box score and mean are weighed by `pose_share`, of which .5 is their product. "calibrated" is
+    the counted score as the chance that the pose is right: a rising curve of it, so that the order stays.
 
     Args:
         box_scores: (N,) in [0, 1].
@@ -69,7 +69,8 @@ def pose_scores(box_scores: Tensor, keypoint_scores: Tensor, config: MergeConfig
     counted = keypoint_scores > config.min_keypoint_score
     counted = counted | ~counted.any(dim=1, keepdim=True)
     mean_counted = (keypoint_scores * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
-    scores = (box_scores * mean_counted).clamp(0, 1)
+    share = 2 * config.pose_share
+    scores = box_scores.clamp(0, 1) ** (2 - share) * mean_counted**share
     return calibrate(scores, config.calibration) if config.pose_score == "calibrated" else scores
 
 

@@ -52,6 +52,7 @@ def test_without_options_everything_is_the_configurations_default():
         (["--flip-test", "--flip-shift", "0.75"], {"flip_test": True, "flip_shift": 0.75}),
         (["--pose-nms", "soft", "--soft-nms-sigma", "0.5"], {"pose_nms": "soft", "soft_nms_sigma": 0.5}),
         (["--pose-score", "mean", "--max-oks", "0.7"], {"pose_score": "mean", "max_oks": 0.7}),
+        (["--pose-share", "0.5", "--min-keypoint-score", "0.2"], {"pose_share": 0.5, "min_keypoint_score": 0.2}),
     ],
     ids=str,
 )

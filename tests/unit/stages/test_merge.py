@@ -25,14 +25,29 @@ def poses_at(lefts, seed=0):
 def test_score_is_box_score_times_mean_of_keypoints(kind, expected):
     keypoint_scores = torch.tensor([[0.1, 0.5, 0.9], [0.1, 0.05, 0.0]])
 
-    scores = pose_scores(torch.tensor([0.5, 1.0]), keypoint_scores, MergeConfig(pose_score=kind))
+    as_in_hrnet = MergeConfig(pose_score=kind, pose_share=0.5, min_keypoint_score=0.2)
+    scores = pose_scores(torch.tensor([0.5, 1.0]), keypoint_scores, as_in_hrnet)
 
     torch.testing.assert_close(scores, torch.tensor(expected))
 
 
+@pytest.mark.parametrize(("share", "expected"), [(0.0, 0.25**2), (0.75, 0.25**0.5 * 0.64**1.5), (1.0, 0.64**2)])
+def test_score_is_a_weighed_mean_of_logarithms_of_box_and_keypoints(share, expected):
+    scores = pose_scores(torch.tensor([0.25]), torch.full((1, 17), 0.64), MergeConfig(pose_share=share))
+
+    assert float(scores) == pytest.approx(expected)
+
+
+def test_unsure_keypoints_leave_the_score_alone():
+    sure, half = torch.full((1, 17), 0.8), torch.full((1, 17), 0.8)
+    half[0, 8:] = 0.3
+
+    assert pose_scores(torch.ones(1), half, MergeConfig()) == pose_scores(torch.ones(1), sure, MergeConfig())
+
+
 def test_calibrated_score_is_the_logistic_curve_of_the_counted_scores_odds():
     box_scores, keypoint_scores = torch.tensor([0.0, 0.2, 0.5, 0.9, 1.0]), torch.ones(5, 17)
-    config = MergeConfig(pose_score="calibrated", calibration=(1.7, -0.4))
+    config = MergeConfig(pose_score="calibrated", pose_share=0.5, calibration=(1.7, -0.4))
 
     scores = pose_scores(box_scores, keypoint_scores, config)
 
@@ -40,7 +55,7 @@ def test_calibrated_score_is_the_logistic_curve_of_the_counted_scores_odds():
     assert scores[1:4].tolist() == pytest.approx(expected, abs=1e-6)
     assert 0 <= float(scores[0]) < 1e-6
     assert 1 - 1e-6 < float(scores[4]) <= 1
-    as_it_is = MergeConfig(pose_score="calibrated", calibration=(1.0, 0.0))
+    as_it_is = MergeConfig(pose_score="calibrated", pose_share=0.5, calibration=(1.0, 0.0))
     torch.testing.assert_close(pose_scores(box_scores, keypoint_scores, as_it_is), box_scores, rtol=0, atol=2e-6)
 
 
@@ -55,7 +70,7 @@ def test_people_come_best_first_with_their_boxes_and_origins():
 
     poses = merge(people, poses_at([0, 200, 400]), torch.full((3, 17), 0.8), MergeConfig())
 
-    assert poses.scores.tolist() == pytest.approx([0.72, 0.56, 0.4])
+    assert poses.scores.tolist() == pytest.approx([box**0.5 * 0.8**1.5 for box in (0.9, 0.7, 0.5)])
     assert poses.boxes[:, 0].tolist() == [200, 400, 0]
     assert poses.origins == ("bottom_up", "second_in_box", "proposal")
 
@@ -72,7 +87,7 @@ def test_soft_nms_keeps_the_double_with_a_lower_score():
     people = candidates([0.5, 0.9, 0.4], [0, 5, 300])
     points = poses_at([0, 0, 300])
 
-    poses = merge(people, points, torch.full((3, 17), 0.8), MergeConfig(pose_nms="soft"))
+    poses = merge(people, points, torch.full((3, 17), 0.8), MergeConfig(pose_nms="soft", pose_share=0.5))
 
     assert poses.boxes[:, 0].tolist() == [5, 300, 0]
     assert poses.scores.tolist() == pytest.approx([0.72, 0.32, 0.4 * math.exp(-1 / 0.9)])
@@ -82,7 +97,7 @@ def test_fusion_moves_the_best_pose_halfway_to_its_double():
     people = candidates([0.5, 0.9, 0.4], [0, 5, 300])
     points = poses_at([0.0, 0.4, 300])
 
-    poses = merge(people, points, torch.full((3, 17), 0.8), MergeConfig(pose_nms="fusion"))
+    poses = merge(people, points, torch.full((3, 17), 0.8), MergeConfig(pose_nms="fusion", pose_share=0.5))
 
     assert poses.boxes[:, 0].tolist() == [5, 300]
     torch.testing.assert_close(poses.keypoints, poses_at([0.2, 300]), rtol=0, atol=0.01)
@@ -90,7 +105,8 @@ def test_fusion_moves_the_best_pose_halfway_to_its_double():
 
 
 def test_without_nms_doubles_stay():
-    poses = merge(candidates([0.5, 0.9], [0, 5]), poses_at([0, 0]), torch.ones(2, 17), MergeConfig(pose_nms="none"))
+    config = MergeConfig(pose_nms="none", pose_share=0.5)
+    poses = merge(candidates([0.5, 0.9], [0, 5]), poses_at([0, 0]), torch.ones(2, 17), config)
 
     assert poses.scores.tolist() == pytest.approx([0.9, 0.5])
 
@@ -98,7 +114,7 @@ def test_without_nms_doubles_stay():
 def test_low_scores_are_not_written():
     people = candidates([0.5, 0.9], [0, 200])
 
-    poses = merge(people, poses_at([0, 200]), torch.full((2, 17), 0.8), MergeConfig(min_score=0.5))
+    poses = merge(people, poses_at([0, 200]), torch.full((2, 17), 0.8), MergeConfig(min_score=0.5, pose_share=0.5))
 
     assert poses.scores.tolist() == pytest.approx([0.72])
 
