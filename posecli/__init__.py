@@ -1,3 +1,3 @@
 """posecli annotates people in images and videos with 17 COCO keypoints."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @reading_options
 @drawing_options
 # A pose scores less than its box, so boxes much below .25 hardly ever pass --min-score and only cost refiner runs.
-@pipeline_options(min_score=0.15, min_box_score=0.25, precision="auto")
+@pipeline_options(min_score=0.23, min_box_score=0.25, precision="auto")
 def infer(
     sources: tuple[str, ...],
     options: RunOptions,
