@@ -161,7 +161,7 @@ class MergeConfig:
     min_keypoint_score: float = 0.4  # a keypoint is counted above this
     # Slope and intercept of the calibrated score, a logistic curve of the counted score's log odds. Fitted to the
     # default networks on 141 of their training pictures by examples/calibrate_scores.py; others want their own.
-    calibration: tuple[float, float] = (4.5, 5.77)
+    calibration: tuple[float, float] = (8.17, 8.18)
     pose_nms: str = "hard"  # "soft" lowers a double's score, "fusion" averages a pose with its doubles, "none"
     max_oks: float = 0.9  # poses more alike than this are doubles
     soft_nms_sigma: float = 0.9  # of soft NMS, whose factor is exp(-OKS^2 / sigma), as in HRNet
