@@ -54,7 +54,7 @@ class FilterConfig:
     """Which proposals go on to the refiner (DetPoseNet section III-B, Algorithm 1).
 
     The defaults were chosen on held-out COCO pictures for `detposenet-tiny`: fewer runs than hard NMS, at an AP that is
-    .001 to .002 lower, which these pictures cannot tell from none (95% interval -.004 to +.002).
+    .0005 to .002 lower, which these pictures cannot tell from none (95% interval -.004 to +.002).
     """
 
     filter: bool = True  # False: hard box NMS instead, as usual detectors do
@@ -400,12 +400,16 @@ class TeacherConfig:
     weights: str = ""  # relative to `--data`; empty: those that come with posecli
     weight: float = 1.0  # of its loss, the labels' weighing 1
     min_score: float = 0.3  # keypoints where its heatmap's peak is lower are left out
+    location: float = 0.0  # weight of the cross-entropy between its places and the network's
+    share: float = 1.0  # of each batch's crops that it sees: it may take longer than a training step
     input_hw: tuple[int, int] | None = None  # of the crops that it sees; None: the network's
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         _check_positive("weight of the teacher", self.weight)
         _check_fraction("min_score of the teacher", self.min_score)
+        _check_fraction("share of the teacher", self.share)
+        _check_positive("share of the teacher", self.share)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -214,6 +214,7 @@ def join_workers(device: torch.device) -> Iterator[Workers]:
     distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
         yield Workers(device, distributed.get_rank(), distributed.get_world_size())
+        distributed.barrier()  # gloo's threads have let go of all tensors before any process ends, which aborts it else
     finally:
         distributed.destroy_process_group()
 

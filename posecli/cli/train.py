@@ -93,13 +93,14 @@ def run(
 
     from posecli.engines.curves import draw_curves
     from posecli.engines.dev import dev_scores
-    from posecli.runtime import join_workers, resolve_device
+    from posecli.runtime import join_workers, keep_freed_memory, resolve_device
     from posecli.training.aids import load_aids
     from posecli.training.loop import Trainer
     from posecli.training.tasks import make_task, run_spec
 
     if threads:
         torch.set_num_threads(threads)
+    keep_freed_memory()
     spec = run_spec(options)
     dev = _dev(dev_gt, dev_images, dev_people)
     folder = out or Path("runs") / config.stem

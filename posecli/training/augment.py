@@ -38,6 +38,7 @@ class CropAugment:
     colour: float = 0.25  # strength of brightness, contrast, saturation and channel changes
     grey: float = 0.05
     mask: float = 0.4  # probability of each keypoint masking (DetPoseNet III-C4)
+    blend: float = 0.0  # probability that another crop of the batch shines through
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +155,16 @@ def mask_keypoints(
         active = chance(generator, len(images), rate, images) & labelled[rows, keypoint[:, 0]]
         images = _paste(images, source, target, torch.where(active, radius, -1.0), reach=int(0.11 * width) + 1)
     return images
+
+
+def blend(images: Tensor, generator: torch.Generator, *, rate: float) -> Tensor:
+    """Let the next image of the batch shine through some of (N, 3, H, W) images, with up to half of its strength.
+
+    The labels stay those of the stronger image; what a teacher sees is both. Source: Zhang et al., "mixup", ICLR 2018,
+    as Beyer et al., "Knowledge Distillation: A Good Teacher is Patient and Consistent", CVPR 2022, use it.
+    """
+    share = uniform(generator, (len(images),), 0, 0.5, images) * chance(generator, len(images), rate, images)
+    return torch.lerp(images, images.roll(1, 0), share[:, None, None, None])
 
 
 def _paste(images: Tensor, source: Tensor, target: Tensor, radius: Tensor, *, reach: int) -> Tensor:

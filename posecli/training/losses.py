@@ -86,18 +86,23 @@ def heatmap_loss(
     return loss
 
 
-def teacher_loss(heatmaps: Tensor, taught: Tensor, sure: Tensor) -> Tensor:
+def teacher_loss(heatmaps: Tensor, taught: Tensor, sure: Tensor, *, location: float = 0.0) -> Tensor:
     """Compare heatmaps with a teacher's where it is sure.
 
     Args:
         heatmaps: (N, K, h, w) predicted, float32.
         taught: (N, K, h, w) the teacher's, in [0, 1].
         sure: (N, K) bool.
+        location: weight of the cross-entropy of the places; keypoints count in it as far as the teacher sees them.
 
     Returns:
         A scalar, the mean over what is sure. Source: see `distill`.
     """
-    return (keypoint_errors(heatmaps, taught) * sure).sum() / sure.sum().clamp(min=1)
+    loss = (keypoint_errors(heatmaps, taught) * sure).sum() / sure.sum().clamp(min=1)
+    if location:
+        seen = sure * taught.amax(dim=(-2, -1))
+        loss = loss + location * (location_errors(heatmaps, taught) * seen).sum() / seen.sum().clamp(min=1)
+    return loss
 
 
 def place_loss(logits: Tensor, cells: Tensor, weights: Tensor) -> Tensor:

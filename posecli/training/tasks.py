@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from posecli.config import TrainConfig
+from posecli.config import TeacherConfig, TrainConfig
 from posecli.errors import ConfigError
 from posecli.geometry.affine import crop_matrices, invert, transform_points, warp
 from posecli.geometry.boxes import area
@@ -20,6 +21,7 @@ from posecli.skeleton import EDGES, MIRROR
 from posecli.training.augment import (
     CropAugment,
     PictureAugment,
+    blend,
     chance,
     change_colour,
     half_body_boxes,
@@ -157,12 +159,15 @@ class RefinerTask:
         images = change_colour(images, generator, strength=augment.colour, grey=augment.grey)
         if augment.mask:
             images = mask_keypoints(images, points, present & inside, generator, rate=augment.mask)
+        if augment.blend:
+            images = blend(images, generator, rate=augment.blend)
         batch = {"images": self.spec.normalise(images), "points": points, "weights": weights, "present": present}
         if self.spec.takes_prior:
             people = TruePoses(points, present, near, near_labelled, area(crops.boxes[index]) * _scale(to_crop))
             batch["prior"] = disturb(people, generator, self.mistakes)
         if self.teacher:
-            batch["taught"] = self.teacher.heatmaps(images, self.spec.codec)
+            taught = math.ceil(self.teacher.config.share * len(images))  # the order is random: any of them
+            batch["taught"] = self.teacher.heatmaps(images[:taught], self.spec.codec)
         return batch
 
     def losses(self, network: nn.Module, batch: Batch) -> dict[str, Tensor]:
@@ -196,16 +201,17 @@ class RefinerTask:
             )
             total[f"stage{number}"] = loss if last else self.loss.coarse_scale * loss
         if self.teacher:
-            total["teacher"] = self.teacher.config.weight * self._teacher_loss(stages[-1], batch)
+            total["teacher"] = self._teacher_loss(stages[-1], batch, self.teacher.config)
         return total
 
-    def _teacher_loss(self, answer: Tensor, batch: Batch) -> Tensor:
+    def _teacher_loss(self, answer: Tensor, batch: Batch, config: TeacherConfig) -> Tensor:
         """Compare the answer with the teacher's, except where nobody is known to be."""
         taught = batch["taught"]
-        nobody = (batch["weights"] > 0) & ~batch["present"]
-        least = self.teacher.config.min_score if self.teacher else 0.0
-        sure = (taught.amax(dim=(-2, -1)) >= least) & ~nobody
-        return teacher_loss(answer.float() / self.spec.codec.peak, taught, sure)
+        count = len(taught)
+        nobody = (batch["weights"][:count] > 0) & ~batch["present"][:count]
+        sure = (taught.amax(dim=(-2, -1)) >= config.min_score) & ~nobody
+        heatmaps = answer[:count].float() / self.spec.codec.peak
+        return config.weight * teacher_loss(heatmaps, taught, sure, location=config.location)
 
     def _codec_at(self, stride: int, number: int) -> HeatmapCodec:
         """Give the convention of output `number`, coarse to fine: -1 is the last.

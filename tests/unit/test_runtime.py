@@ -36,14 +36,18 @@ from posecli.runtime import join_workers
 folder, rank, port = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 os.environ |= {"WORLD_SIZE": "2", "RANK": rank, "LOCAL_RANK": rank, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
 torch.set_num_threads(1)
-with join_workers(torch.device("cpu")) as workers:
-    torch.manual_seed(0)
-    network = nn.Linear(3, 2)
-    share = torch.arange(12.0).view(4, 3)[workers.share(torch.arange(4))]
-    parallel = workers.spread(network)
-    parallel(share).square().mean().backward()
-    flags = [workers.any(flag) for flag in (workers.rank == 1, False)]
-    torch.save([network.weight.grad, torch.tensor(flags)], folder / f"{rank}.pt")
+
+def work():  # a function: what holds the process group is gone before the interpreter ends
+    with join_workers(torch.device("cpu")) as workers:
+        torch.manual_seed(0)
+        network = nn.Linear(3, 2)
+        share = torch.arange(12.0).view(4, 3)[workers.share(torch.arange(4))]
+        parallel = workers.spread(network)
+        parallel(share).square().mean().backward()
+        flags = [workers.any(flag) for flag in (workers.rank == 1, False)]
+        torch.save([network.weight.grad, torch.tensor(flags)], folder / f"{rank}.pt")
+
+work()
 """
 
 

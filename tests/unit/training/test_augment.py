@@ -8,6 +8,7 @@ from posecli.geometry.affine import crop_matrices, invert, transform_points, war
 from posecli.skeleton import LOWER_BODY
 from posecli.training.augment import (
     CropAugment,
+    blend,
     change_colour,
     half_body_boxes,
     jitter_boxes,
@@ -112,3 +113,15 @@ def test_nothing_is_masked_where_nothing_is_labelled():
     masked = mask_keypoints(images, torch.rand(3, 17, 2), torch.zeros(3, 17, dtype=torch.bool), seeded(), rate=1.0)
 
     assert torch.equal(masked, images)
+
+
+def test_another_crop_shines_through_with_less_than_half_of_its_strength():
+    images = torch.stack([torch.full((3, 4, 4), value) for value in (0.0, 1.0)]).repeat(50, 1, 1, 1)
+
+    blended = blend(images, seeded(), rate=0.6)
+
+    change = (blended - images).abs()
+    touched = change.amax(dim=(1, 2, 3)) > 0
+    assert 40 < int(touched.sum()) < 80
+    assert 0.4 < float(change.max()) < 0.5
+    torch.testing.assert_close(blend(images, seeded(), rate=0.0), images, rtol=0, atol=0)

@@ -111,18 +111,52 @@ def test_what_the_teacher_does_not_see_and_where_nobody_is_teaches_nothing():
     batch = {**batch_of(task), "taught": taught}
     answer = torch.zeros_like(taught)
 
-    loss = task._teacher_loss(answer, batch)
+    loss = task._teacher_loss(answer, batch, CONFIG.teacher)
     answer[:2, 4] = 7.0  # below min_score
     answer[2] = 7.0  # nobody there
-    unmoved = task._teacher_loss(answer, batch)
+    unmoved = task._teacher_loss(answer, batch, CONFIG.teacher)
     answer[0, 3] = 7.0
-    moved = task._teacher_loss(answer, batch)
+    moved = task._teacher_loss(answer, batch, CONFIG.teacher)
 
-    expected = (1 + 15 * 0.9) * 0.9**2 / 16**2
+    expected = CONFIG.teacher.weight * (1 + 15 * 0.9) * 0.9**2 / 16**2
     assert float(loss) == pytest.approx(expected)
     assert float(unmoved) == pytest.approx(expected)
     assert float(moved) > 10 * expected
     assert float(teacher_loss(answer, taught, torch.zeros(3, 17, dtype=torch.bool))) == 0
+
+
+def test_a_share_of_the_crops_is_taught():
+    network = SPEC.build().eval()
+    config = replace(CONFIG, teacher=replace(CONFIG.teacher, min_score=0.0, share=0.5))
+    task = RefinerTask(config, SPEC, crops(), CropAugment(), CPU, Aids(Teacher(network, SPEC, config.teacher, CPU)))
+    batch = batch_of(task)
+    answer = torch.rand(3, 17, 16, 16)
+
+    loss = task._teacher_loss(answer, batch, config.teacher)
+    answer[2] = 7.0
+    unmoved = task._teacher_loss(answer, batch, config.teacher)
+
+    assert len(batch["taught"]) == 2
+    assert len(batch["images"]) == 3
+    assert float(loss) == float(unmoved) > 0
+
+
+def test_places_are_taught_as_far_as_the_teacher_sees_them():
+    taught = torch.zeros(1, 17, 16, 16)
+    taught[0, 3, 5, 5], taught[0, 4, 9, 9] = 0.9, 0.3
+    sure = torch.ones(1, 17, dtype=torch.bool)
+    answer = taught.clone()
+    strong, weak = answer.clone(), answer.clone()
+    strong[0, 3], weak[0, 4] = taught[0, 3].roll(2, -1), taught[0, 4].roll(2, -1)
+
+    right, one, other = (
+        float(teacher_loss(heatmaps, taught, sure, location=1.0) - teacher_loss(heatmaps, taught, sure))
+        for heatmaps in (answer, strong, weak)
+    )
+
+    assert right < one
+    assert right < other
+    assert one - right > 3 * (other - right)
 
 
 def test_a_teacher_that_is_missing_or_of_no_use_is_refused(tmp_path):
