@@ -453,6 +453,22 @@ def run_all(methods: Sequence[Method], seeds: int, runs: Runs, sets: TrainingSet
             advance(1)
 
 
+def layout_of(root: Path, given: Mapping[str, Any]) -> Layout:
+    """Return where the data is, from a command's options; what they do not name is not wanted."""
+    coco = {name: given.get(name, "") for name in ("images", "annotations", "pseudo", "mined")}
+    return Layout(
+        root=root,
+        coco=DatasetConfig(**coco),
+        lspet=DatasetConfig(images=given.get("lspet_images", ""), annotations=given.get("lspet_annotations", "")),
+        negatives=DatasetConfig(
+            images=given.get("negatives", ""), mined=given.get("mined_negatives", ""), hold_out=True
+        ),
+        init=given["init"],
+        dev_gt=given["dev_gt"],
+        dev_images=given["dev_images"],
+    )
+
+
 def _path(name: str, default: str, what: str) -> Callable[[Any], Any]:
     return click.option(name, default=default, show_default=True, help=f"{what}, relative to --data.")
 
@@ -482,17 +498,7 @@ def main(data: Path, out: Path, only: tuple[str, ...], seeds: int, **given: Any)
     """Write the table of what each training method is worth; the runs go to OUT's name with .jsonl."""
     methods = chosen_methods(only)
     settings = Settings(**{name: given[name] for name in ("steps", "batch", "people", "dev_people", "teacher")})
-    layout = Layout(
-        root=data,
-        coco=DatasetConfig(
-            images=given["images"], annotations=given["annotations"], pseudo=given["pseudo"], mined=given["mined"]
-        ),
-        lspet=DatasetConfig(images=given["lspet_images"], annotations=given["lspet_annotations"]),
-        negatives=DatasetConfig(images=given["negatives"], mined=given["mined_negatives"], hold_out=True),
-        init=given["init"],
-        dev_gt=given["dev_gt"],
-        dev_images=given["dev_images"],
-    )
+    layout = layout_of(data, given)
     torch.set_num_threads(1)
     truth = load_ground_truth(data / layout.dev_gt)
     if settings.dev_people:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -88,12 +89,14 @@ def infer(
         stop = stack.enter_context(StopSignals())
         team = None if alone else stack.enter_context(Team(_orders(devices, config, options, loading)))
         watcher = stack.enter_context(watching(kind, len(paths), reading, as_json=as_json))
+        started = time.monotonic()
         reports = annotate_all(paths, pipeline, options, watcher, stop, team=team)
+        seconds = time.monotonic() - started
     if stop() and (len(reports) < len(paths) or reports[-1].status == "interrupted"):
         click.echo(_interruption(reports, len(paths), options), err=True)
         click.get_current_context().exit(stop.exit_code)
     if kind != "json" and not quiet and any(report.frames for report in reports):
-        for line in (_summary(reports, options.directory), *(team or pipeline).notes()):
+        for line in (_summary(reports, seconds, options.directory), *(team or pipeline).notes()):
             click.echo(line, err=True)
     _judge(reports, options)
 
@@ -132,12 +135,13 @@ def _interruption(reports: list[SourceReport], num_sources: int, options: RunOpt
     return f"interrupted: {done} of {num_sources} sources are done; --resume goes on"
 
 
-def _summary(reports: list[SourceReport], directory: Path) -> str:
+def _summary(reports: list[SourceReport], seconds: float, directory: Path) -> str:
+    """Return what became of all sources, which took so many seconds together, several at once perhaps."""
     frames, people = sum(r.frames for r in reports), sum(r.people for r in reports)
-    runs, seconds = sum(r.refiner_runs for r in reports), sum(r.seconds for r in reports)
+    runs = sum(r.refiner_runs for r in reports)
     new = frames - sum(r.frames if r.skipped else r.frames_resumed for r in reports)
     per_person = f", {runs / people:.2f} refiner runs per person" if people else ""
-    speed = f", {new / seconds:.1f} frames/s" if seconds and new > 0 else ""
+    speed = f", {new / seconds:.1f} frames/s" if new > 0 else ""
     skipped = sum(report.skipped for report in reports)
     left = f", {skipped} of {len(reports)} sources were done before" if skipped else ""
     return f"{frames} frames, {people} people{per_person}{speed}{left}: {directory}"

@@ -107,7 +107,7 @@ class ConvBn(_NormedConvolution):
         if not self._in_one:
             return super().forward(x)
         conv = self.conv
-        answer: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        answer: Tensor = torch.ops.mkldnn._convolution_pointwise.default(  # the overload's name saves looking for it
             x.to(conv.weight.dtype),
             conv.weight,
             conv.bias,

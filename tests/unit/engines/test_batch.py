@@ -75,6 +75,19 @@ def test_thirty_sources_with_five_broken_ones_give_twenty_five_results(tmp_path)
     assert notes.frames == 23 + 2 * 5
 
 
+def test_pictures_side_by_side_leave_the_files_of_one_after_the_other(tmp_path):
+    paths = [picture(tmp_path / f"in/{index}.png") for index in range(9)]
+
+    one = run(paths, tmp_path / "one", fail_fast=True)[0]  # which begins nothing ahead
+    several = run(paths, tmp_path / "several")[0]
+
+    assert [report.source for report in one] == [report.source for report in several] == paths
+    written = sorted(path.name for path in (tmp_path / "one").iterdir() if path.name != "run.json")
+    assert len(written) == 18
+    for name in written:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "several" / name).read_bytes()
+
+
 def test_failing_fast_says_what_was_not_started(tmp_path):
     paths = [picture(tmp_path / "a.png"), bad(tmp_path / "b.mp4"), picture(tmp_path / "c.png")]
 
