@@ -440,14 +440,15 @@ def missing_runs(methods: Sequence[Method], seeds: int, runs: Runs) -> dict[tupl
     }
 
 
-def run_all(methods: Sequence[Method], seeds: int, runs: Runs, sets: TrainingSets, dev: Dev) -> Iterator[None]:
-    """Do the runs that are missing, one at each step of the iteration."""
-    missing = missing_runs(methods, seeds, runs)
-    with progress_bar("runs", total=len(missing)) as advance:
-        for (seed, name), whole in missing.items():
+def run_all(
+    missing: Iterable[tuple[int, str]], runs: Runs, measure: Callable[[str, int], Mapping[str, float]]
+) -> Iterator[None]:
+    """Do the runs that are missing, given by seed and variant, one at each step of the iteration."""
+    todo = list(missing)
+    with progress_bar("runs", total=len(todo)) as advance:
+        for seed, name in todo:
             started = time.monotonic()
-            variant = VARIANTS[name]
-            figures = dev.measure(*train(variant, runs.settings, seed, sets), whole=whole)
+            figures = dict(measure(name, seed))
             runs.add(Run(name, seed, runs.settings, figures, round(time.monotonic() - started, 1)))
             yield
             advance(1)
@@ -505,7 +506,12 @@ def main(data: Path, out: Path, only: tuple[str, ...], seeds: int, **given: Any)
         truth = only_first(truth, settings.dev_people)
     runs = Runs(out.with_suffix(".jsonl"), settings)
     sets, dev = TrainingSets(layout, settings.people), Dev(truth, data / layout.dev_images, layout)
-    for _ in run_all(methods, seeds, runs, sets, dev):
+    missing = missing_runs(methods, seeds, runs)
+
+    def measure(name: str, seed: int) -> Mapping[str, float]:
+        return dev.measure(*train(VARIANTS[name], settings, seed, sets), whole=missing[seed, name])
+
+    for _ in run_all(missing, runs, measure):
         write(out, table(methods, runs))
     write(out, table(methods, runs))
 

@@ -14,8 +14,7 @@ are.
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -23,10 +22,21 @@ from typing import Any
 
 import click
 import torch
-from claims import CPU, INPUT_HW, SCORED, Method, Run, Runs, TrainingSets, chosen_methods, comparison, layout_of, write
+from claims import (
+    CPU,
+    INPUT_HW,
+    SCORED,
+    Method,
+    Runs,
+    TrainingSets,
+    chosen_methods,
+    comparison,
+    layout_of,
+    run_all,
+    write,
+)
 from torch import nn
 
-from posecli.cli._progress import progress_bar
 from posecli.config import DatasetConfig, RefineConfig, TrainConfig
 from posecli.engines.dev import only_first
 from posecli.engines.evaluate import evaluate_true_boxes
@@ -160,8 +170,9 @@ class Laboratory:
             trainer.fit(evaluate=None, report=lambda _: None)
         return fuse_batch_norm(trainer.run.ema.eval())
 
-    def measure(self, variant: Variant, seed: int) -> dict[str, float]:
+    def measure(self, name: str, seed: int) -> dict[str, float]:
         """Return a variant's figures with true boxes."""
+        variant = VARIANTS[name]
         members = [(self.trained(name, seed), NETWORKS[name]) for name in variant.members]
         fixing = (self.trained(variant.posefix, seed), NETWORKS[variant.posefix]) if variant.posefix else None
         refiner = Refiner(members, RefineConfig(), CPU, posefix=fixing)
@@ -173,17 +184,6 @@ def missing_runs(methods: list[Method], seeds: int, runs: Runs) -> list[tuple[in
     """Return seed and variant of what is to be run, a seed after the other."""
     names = list(dict.fromkeys(name for method in methods for name in (method.off, method.on)))
     return [(seed, name) for seed in range(1, seeds + 1) for name in names if not runs.has(name, seed, {"AP"})]
-
-
-def run_all(missing: list[tuple[int, str]], runs: Runs, measure: Callable[..., Mapping[str, float]]) -> Iterator[None]:
-    """Do the runs that are missing, one at each step of the iteration."""
-    with progress_bar("runs", total=len(missing)) as advance:
-        for seed, name in missing:
-            started = time.monotonic()
-            figures = dict(measure(VARIANTS[name], seed))
-            runs.add(Run(name, seed, runs.settings, figures, round(time.monotonic() - started, 1)))
-            yield
-            advance(1)
 
 
 def table(methods: list[Method], runs: Runs) -> str:

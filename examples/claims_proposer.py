@@ -15,18 +15,14 @@ with the refiner that comes with posecli, on every so many-th picture.
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
-from claims import REFERENCE, Method, Run, Runs, chosen_methods, comparison, missing_runs, write
+from claims import REFERENCE, Method, Runs, chosen_methods, comparison, missing_runs, run_all, write
 
-from posecli.cli._progress import progress_bar
 from posecli.config import PipelineConfig, TrainConfig, load_train_config
 from posecli.engines.evaluate import evaluate_pipeline
 from posecli.evaluation import GroundTruth, load_ground_truth
@@ -111,20 +107,6 @@ def train(config: TrainConfig, pictures: Pictures, path: Path) -> None:
         trainer.export(path)
 
 
-def run_all(missing: list[tuple[int, str]], runs: Runs, recipe: TrainConfig, data: Path, dev: Any) -> Iterator[None]:
-    """Do the runs that are missing, one at each step of the iteration."""
-    if not missing:
-        return
-    pictures = load_pictures(data, recipe.datasets)
-    with progress_bar("runs", total=len(missing)) as advance, tempfile.TemporaryDirectory() as folder:
-        for seed, variant in missing:
-            started, weights = time.monotonic(), Path(folder) / "run.safetensors"
-            train(run_config(recipe, variant, runs.settings, seed), pictures, weights)
-            runs.add(Run(variant, seed, runs.settings, dev(weights), round(time.monotonic() - started, 1)))
-            yield
-            advance(1)
-
-
 def table(methods: list[Method], runs: Runs) -> str:
     """Return the Markdown."""
     settings = runs.settings
@@ -160,9 +142,16 @@ def main(data: Path, out: Path, recipe: Path, only: tuple[str, ...], seeds: int,
     truth = load_ground_truth(data / given["dev_gt"])
     truth = truth.select({image["id"] for image in truth.images[:: settings.every]})
     runs = Runs(out.with_suffix(".jsonl"), settings)
-    dev = partial(measure, truth=truth, folder=data / given["dev_images"])
-    missing = list(missing_runs(methods, seeds, runs))
-    for _ in run_all(missing, runs, load_train_config(recipe), data, dev):
+    config, missing = load_train_config(recipe), list(missing_runs(methods, seeds, runs))
+    pictures = load_pictures(data, config.datasets) if missing else None
+
+    def trained(name: str, seed: int) -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as folder:
+            weights = Path(folder) / "run.safetensors"
+            train(run_config(config, name, settings, seed), pictures, weights)
+            return measure(weights, truth, data / given["dev_images"])
+
+    for _ in run_all(missing, runs, trained):
         write(out, table(methods, runs))
     write(out, table(methods, runs))
 
