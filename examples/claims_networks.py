@@ -5,7 +5,8 @@
 CPN, CCM and PCR are trained at 128x96 on a MobileNet-v2 that knows ImageNet, the only trunk small enough for so many
 runs on a CPU, so what their tables say of a ResNet's dilation is not asked. A network with all its parts is one side of
 each comparison, the same without one of them the other. The ensemble averages the heatmaps of all three, its other side
-is each of them alone; PoseFix, a small ResNet from random weights, corrects the ensemble's poses.
+is each of them alone; PoseFix, a small ResNet from random weights, corrects the ensemble's poses. It learns to undo the
+mistakes of its paper's networks, or those that the ensemble makes on people of the training set.
 
 Runs are kept beside the table as JSON lines, as those of examples/claims.py, whose data, figures and verdicts these
 are.
@@ -13,6 +14,7 @@ are.
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -35,12 +37,12 @@ from claims import (
     run_all,
     write,
 )
-from torch import nn
+from torch import Tensor, nn
 
 from posecli.config import DatasetConfig, RefineConfig, TrainConfig
 from posecli.engines.dev import only_first
 from posecli.engines.evaluate import evaluate_true_boxes
-from posecli.evaluation import GroundTruth, load_ground_truth
+from posecli.evaluation import GroundTruth, breakdown, check_results, load_ground_truth, pack, score
 from posecli.networks import ModelSpec, fuse_batch_norm, get_spec
 from posecli.networks._mobilenet import MobileNetV2
 from posecli.networks._resnet import ResNet
@@ -50,8 +52,10 @@ from posecli.networks.pcr import ProgressiveContextRefinement
 from posecli.networks.posefix import PoseFix
 from posecli.runtime import Workers
 from posecli.stages.refine import Refiner
+from posecli.training.disturb import possible_mistakes, read_mistakes
 from posecli.training.loop import Trainer
-from posecli.training.tasks import make_task
+from posecli.training.samples import Crops
+from posecli.training.tasks import Aids, make_task
 
 _MOBILE = partial(MobileNetV2, whole=True)
 _WIDTHS = (128, 96, 64)  # of the mixers, as CCM and PCR have them on ResNet-152
@@ -76,6 +80,7 @@ class Family:
 CPN = Family("cpn-r50", partial(CascadedPyramidNetwork, _MOBILE))
 CCM = Family("ccm-mobilenetv2", partial(CascadedContextMixer, _MOBILE, widths=_WIDTHS))
 PCR = Family("pcr-r50", partial(ProgressiveContextRefinement, _MOBILE, widths=_WIDTHS))
+POSEFIX = Family("posefix-r50", partial(PoseFix, partial(ResNet, (1, 1, 1, 1)), width=64))
 
 NETWORKS: dict[str, ModelSpec] = {
     "CPN": CPN.spec(),
@@ -88,8 +93,11 @@ NETWORKS: dict[str, ModelSpec] = {
     "PCR": PCR.spec(),
     "PCR of one level": PCR.spec(levels=1),
     "PCR without auxiliary task": PCR.spec(auxiliary=False),
-    "PoseFix": Family("posefix-r50", partial(PoseFix, partial(ResNet, (1, 1, 1, 1)), width=64)).spec(),
+    "PoseFix": POSEFIX.spec(),
+    "PoseFix of own mistakes": POSEFIX.spec(),
 }
+_OWN = "PoseFix of own mistakes"
+_MEASURED_ON = 600  # people of the training set, on whom the ensemble's mistakes are counted
 
 
 @dataclass(frozen=True)
@@ -101,9 +109,10 @@ class Variant:
 
 
 _ALL = ("CPN", "CCM", "PCR")
-VARIANTS = {name: Variant((name,)) for name in NETWORKS if name != "PoseFix"} | {
+VARIANTS = {name: Variant((name,)) for name, spec in NETWORKS.items() if not spec.takes_prior} | {
     "ensemble": Variant(_ALL),
     "ensemble and PoseFix": Variant(_ALL, "PoseFix"),
+    "ensemble and own PoseFix": Variant(_ALL, _OWN),
 }
 
 METHODS = {
@@ -127,6 +136,9 @@ METHODS = {
         "Refine-50 report Table 4: +.3 to +.7",
         on="ensemble and PoseFix",
         off="ensemble",
+    ),
+    "own-mistakes": Method(
+        "PoseFix of the ensemble's own mistakes", "posecli's own", on="ensemble and own PoseFix", off="ensemble"
     ),
 }
 
@@ -163,12 +175,27 @@ class Laboratory:
             init="" if spec.takes_prior else "ImageNet",
             seed=seed,
         )
-        task = make_task(config, spec, self.sets.crops("P"), CPU)
+        crops = self.sets.crops("P")
+        mistakes = self._mistakes(seed, crops) if name == _OWN else None
+        task = make_task(config, spec, crops, CPU, aids=Aids(mistakes=mistakes))
         start = self.sets.start if config.init else {}
         with tempfile.TemporaryDirectory() as folder:
             trainer = Trainer(config, spec, task, start=start, folder=Path(folder), workers=Workers(CPU))
             trainer.fit(evaluate=None, report=lambda _: None)
         return fuse_batch_norm(trainer.run.ema.eval())
+
+    def _mistakes(self, seed: int, crops: Crops) -> Tensor:
+        """Count the ensemble's mistakes on some of those whom it was trained on, as `disturb` wants them."""
+        layout = self.sets.layout
+        known = only_first(load_ground_truth(layout.root / layout.coco.annotations), _MEASURED_ON)
+        members = [(self.trained(name, seed), NETWORKS[name]) for name in _ALL]
+        refiner = Refiner(members, RefineConfig(), CPU)
+        _, found = evaluate_true_boxes(known, layout.root / layout.coco.images, refiner, batch=32, merge=SCORED)
+        errors = breakdown(score(pack(known, check_results(found, known)))).as_dict()
+        with tempfile.TemporaryDirectory() as folder:
+            report = Path(folder) / "report.json"
+            report.write_text(json.dumps({"breakdown": errors}), "utf-8")
+            return possible_mistakes(read_mistakes(report), crops.present, crops.near_labelled)
 
     def measure(self, name: str, seed: int) -> dict[str, float]:
         """Return a variant's figures with true boxes."""

@@ -67,7 +67,7 @@ def test_a_network_is_trained_once_a_seed_and_the_table_goes_on_where_it_stopped
         return type("Report", (), {"scores": scores})(), []
 
     monkeypatch.setattr(claims, "Trainer", Trainer)
-    monkeypatch.setattr(claims, "make_task", lambda *_: None)
+    monkeypatch.setattr(claims, "make_task", lambda *_, **__: None)
     monkeypatch.setattr(claims, "evaluate_true_boxes", evaluate)
     monkeypatch.setattr(claims.TrainingSets, "crops", lambda *_: None)
     monkeypatch.setattr(claims.TrainingSets, "start", {})
