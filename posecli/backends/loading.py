@@ -15,7 +15,7 @@ from posecli.errors import ConfigError, WeightsError
 from posecli.media.files import sha256
 from posecli.networks import ModelSpec, get_spec, join_rectifiers, load_network, random_network
 from posecli.networks._weights import digest, find_weights
-from posecli.runtime import DTYPES, Reduced, has_own_memory, resolve_device, resolve_precision
+from posecli.runtime import DTYPES, Reduced, has_own_memory, keep_kernels, resolve_device, resolve_precision
 
 RANDOM_WEIGHTS = "random"  # recorded where a network's SHA-256 would be
 
@@ -35,6 +35,8 @@ class Loader:
         self, device: str, weights: dict[str, Path] | None, *, allow_random: bool, engine: str, precision: str
     ) -> None:
         self.device = resolve_device(device)
+        if not has_own_memory(self.device):
+            keep_kernels()
         self.precision = resolve_precision(precision, self.device) if engine == "torch" else "fp32"
         self.used: dict[str, str] = {}  # by network name
         self.networks: dict[str, nn.Module] = {}
