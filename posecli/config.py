@@ -160,16 +160,16 @@ class MergeConfig:
     pose_share: float = 0.75  # of the keypoints in the counted score; the rest is the box's
     min_keypoint_score: float = 0.4  # a keypoint is counted above this
     # Slope and intercept of the calibrated score, a logistic curve of the counted score's log odds. Fitted to the
-    # default networks on 141 of their training pictures by examples/calibrate_scores.py; others want their own.
-    calibration: tuple[float, float] = (8.17, 8.18)
+    # default networks on 434 of their training pictures by examples/calibrate_scores.py; others want their own.
+    calibration: tuple[float, float] = (6.48, 7.53)
     pose_nms: str = "hard"  # "soft" lowers a double's score, "fusion" averages a pose with its doubles, "none"
     max_oks: float = 0.9  # poses more alike than this are doubles
     soft_nms_sigma: float = 0.9  # of soft NMS, whose factor is exp(-OKS^2 / sigma), as in HRNet
     min_score: float = 0.0  # poses below are not written; COCO's AP wants them all
     # A keypoint's `v` in the dataset file. Chosen on held-out COCO people in true boxes: the first keeps 96% of their
     # labelled keypoints, the second tells visible from hidden ones best (71% of the visible, 66% of the hidden right).
-    min_labelled_score: float = 0.4  # v is 1 or 2 from here on, else 0
-    min_visible_score: float = 0.6  # v is 2 from here on
+    min_labelled_score: float = 0.3  # v is 1 or 2 from here on, else 0
+    min_visible_score: float = 0.55  # v is 2 from here on
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""

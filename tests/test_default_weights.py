@@ -28,7 +28,7 @@ def pipeline():
     return load_pipeline(PipelineConfig(), device="cpu")
 
 
-def people_on(pipeline, image, *, min_score=0.28):  # a little above infer's .23: some doubles score up to there
+def people_on(pipeline, image, *, min_score=0.28):  # a little above infer's .21: some doubles score up to there
     height, width = image.shape[:2]
     frame = Frame(index=0, image=torch.from_numpy(image), width=width, height=height, file_name="made")
     (annotated,) = pipeline.run([frame])
@@ -43,7 +43,7 @@ def test_example_clip_is_annotated_as_it_was_rendered(examples, tmp_path):
     scores = keypoint_scores(truth, load_results(tmp_path / "walkers.results.json", truth))
 
     assert outcome.exit_code == 0, outcome.output
-    assert scores.ap >= 0.45  # .488 with these weights
+    assert scores.ap >= 0.45  # .468 with these weights
     run = json.loads((tmp_path / "run.json").read_text())
     assert run["sources"][0]["frames"] == len(truth.images)
 
@@ -73,7 +73,7 @@ def test_empty_frames_have_nobody(pipeline, kind):
         "noise": np.random.default_rng(0).integers(0, 256, (height, width, 3)),
     }
 
-    assert len(people_on(pipeline, images[kind].astype(np.uint8), min_score=0.23)) == 0
+    assert len(people_on(pipeline, images[kind].astype(np.uint8), min_score=0.21)) == 0
 
 
 def test_mirrored_picture_gives_mirrored_people(pipeline, examples):
@@ -101,6 +101,6 @@ def test_refiner_on_photos_with_true_boxes(pipeline, shared_data):
 def test_few_people_on_photos_without_any(pipeline, shared_data):
     paths = picture_paths(shared_data / "negatives", hold_out=True, held_out=True)[::3]
 
-    haunted = [path.name for path in paths if len(people_on(pipeline, read_image(path).numpy(), min_score=0.23))]
+    haunted = [path.name for path in paths if len(people_on(pipeline, read_image(path).numpy(), min_score=0.21))]
 
     assert len(haunted) <= 0.15 * len(paths), haunted

@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 @timeline_options
 @reading_options
 @drawing_options
-# Boxes below .25 cost a third more refiner runs for .006 of AP; of poses below .2 three in a hundred are right.
-@pipeline_options(min_score=0.23, min_box_score=0.25, precision="auto")
+# Boxes below .25 cost a third more refiner runs for .004 of AP; of poses below .2 five in a hundred are right.
+@pipeline_options(min_score=0.21, min_box_score=0.25, precision="auto")
 def infer(
     sources: tuple[str, ...],
     options: RunOptions,

@@ -46,7 +46,7 @@ def test_a_tracked_and_smoothed_person_says_so_in_its_attributes():
 @pytest.mark.parametrize(
     ("merge", "expected"),
     [
-        (MergeConfig(), [0, 0, 1, 1, 2, 2]),
+        (MergeConfig(min_labelled_score=0.4, min_visible_score=0.6), [0, 0, 1, 1, 2, 2]),
         (MergeConfig(min_labelled_score=0.0, min_visible_score=0.5), [1, 1, 1, 2, 2, 2]),
         (MergeConfig(min_labelled_score=0.9, min_visible_score=0.1), [0, 0, 0, 0, 0, 2]),
     ],
