@@ -53,8 +53,8 @@ class DetectConfig:
 class FilterConfig:
     """Which proposals go on to the refiner (DetPoseNet section III-B, Algorithm 1).
 
-    The defaults were chosen on held-out COCO pictures for `detposenet-tiny`: as many runs as hard NMS or fewer, and an AP
-    within .001 of its, which these pictures cannot tell from none.
+    The defaults were chosen on held-out COCO pictures for `detposenet-tiny`: as many runs as hard NMS or fewer, at an
+    AP within .001 of its, which these pictures cannot tell from none.
     """
 
     filter: bool = True  # False: hard box NMS instead, as usual detectors do
