@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from posecli.cli._options import pipeline_options
+from posecli.cli._options import annotating_options
 from posecli.config import PipelineConfig, RunOptions
 from posecli.errors import ConfigError
 
@@ -37,7 +37,7 @@ _OWN = {"sources", "alone", "compare", "rounds", "overlay", "as_json"}  # parame
 @click.option("--rounds", type=click.IntRange(1), default=2, show_default=True, help="Turns of --compare.")
 @click.option("--overlay/--no-overlay", default=True, help="Draw the skeletons.  [default: overlay]")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON a result on stdout.")
-@pipeline_options(min_score=0.21, min_box_score=0.25, precision="auto")
+@annotating_options
 def bench(
     sources: tuple[str, ...],
     alone: bool,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from posecli.cli._media_options import drawing_options, reading_options
-from posecli.cli._options import pipeline_options
+from posecli.cli._options import annotating_options
 from posecli.cli._run_options import run_options, timeline_options
 from posecli.config import OverlayConfig, PipelineConfig, ReadConfig, RunOptions, TimelineConfig
 from posecli.errors import ConfigError, InputError, PartialError
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 @timeline_options
 @reading_options
 @drawing_options
-# Boxes below .25 cost a third more refiner runs for .004 of AP; of poses below .2 five in a hundred are right.
-@pipeline_options(min_score=0.21, min_box_score=0.25, precision="auto")
+@annotating_options
 def infer(
     sources: tuple[str, ...],
     options: RunOptions,

@@ -13,12 +13,12 @@ from posecli.config import QUALITIES, DetectConfig, FilterConfig, MergeConfig, P
 from posecli.errors import ConfigError
 
 
-def configured(*arguments):
+def configured(*arguments, options=None):
     """What a command that has the options is called with; or what it says and how it ends."""
     seen = {}
 
     @click.command()
-    @pipeline_options(min_score=0.0)
+    @(options or pipeline_options(min_score=0.0))
     def command(config, loading):
         seen.update(config=config, loading=loading)
 
@@ -38,6 +38,15 @@ def test_without_options_everything_is_the_configurations_default():
     config, _ = configured()
 
     assert config == PipelineConfig()
+
+
+def test_a_command_may_have_defaults_of_its_own():
+    own = {"min_score": 0.3, "min_box_score": 0.4, "max_oks": 0.5}
+
+    config, _ = configured(options=pipeline_options(**own, precision="auto"))
+
+    assert flat(config) == flat(PipelineConfig()) | own
+    assert config.precision == "auto"
 
 
 @pytest.mark.parametrize(
