@@ -19,7 +19,7 @@ Colour = tuple[int, int, int]
 
 _LEFT, _RIGHT, _MIDDLE = (255, 138, 0), (0, 164, 255), (92, 214, 92)  # RGB; told apart by colour-blind people too
 _GREY, _DARK, _WHITE = (190, 190, 190), (20, 20, 20), (255, 255, 255)
-_SURE_SCORE = 0.8  # drawn at full strength from here on
+_SURE_SCORE = MergeConfig.min_visible_score  # drawn at full strength from here on
 _FAINTEST = 0.3  # opacity of what is just not left out
 _FAR = 1 << 15  # pixels, outside of any picture; larger numbers would overflow OpenCV's
 _SHIFT = 3  # fractional bits of OpenCV's fixed-point coordinates

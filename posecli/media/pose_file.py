@@ -29,7 +29,7 @@ Key: TypeAlias = tuple[str, int | str]  # what names a picture, and the name
 
 _LAYOUT = "x, y, width, height in pixels"
 _MAX_REASON = 40  # letters
-_FOREIGN_SCORES = (0.0, 0.5, 1.0)  # of a keypoint without one, by its v
+_FOREIGN_SCORES = (0.0, 0.3, 1.0)  # of a keypoint without one, by its v: hidden ones are drawn fainter
 
 
 class PoseFile:
