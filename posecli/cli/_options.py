@@ -216,6 +216,13 @@ _OPTIONS = (
         help="What becomes of a person's second pose: dropped, scored lower, or averaged with the first.",
     ),
     click.option(
+        "--max-oks",
+        type=_UNIT,
+        default=MergeConfig.max_oks,
+        show_default=True,
+        help="Poses more alike than this are one person's (hard, fusion).",
+    ),
+    click.option(
         "--soft-nms-sigma",
         type=click.FloatRange(0, min_open=True),
         default=MergeConfig.soft_nms_sigma,
@@ -258,7 +265,6 @@ def pipeline_options(
     *,
     min_score: float,
     min_box_score: float = DetectConfig.min_box_score,
-    max_oks: float = MergeConfig.max_oks,
     precision: str = PipelineConfig.precision,
 ) -> Callable[[Callable[..., None]], Any]:
     """Add the options; the command gets `config: PipelineConfig` and `loading`, keywords of `pipeline.load_pipeline`.
@@ -266,7 +272,6 @@ def pipeline_options(
     Args:
         min_score: the command's default of --min-score.
         min_box_score: the command's default of --min-box-score.
-        max_oks: the command's default of --max-oks.
         precision: the command's default of --precision.
     """
     with_defaults = (
@@ -283,13 +288,6 @@ def pipeline_options(
             default=min_score,
             show_default=True,
             help="Poses with a lower score are left out.",
-        ),
-        click.option(
-            "--max-oks",
-            type=_UNIT,
-            default=max_oks,
-            show_default=True,
-            help="Poses more alike than this are one person's (hard, fusion).",
         ),
         click.option(
             "--precision",
@@ -318,10 +316,9 @@ def pipeline_options(
     return decorate
 
 
-# Of what COCO's AP wants, `infer` writes what helps somebody who looks at it. Boxes below .25 cost a third more refiner
-# runs for .004 of AP; of poses below .2 five in a hundred are right. Of 130 poses between .7 and .9 alike with a better
-# one (434 pictures), 127 are somebody's second; as COCO counts, a second one that is nearer the truth still adds to AP.
-annotating_options = pipeline_options(min_score=0.21, min_box_score=0.25, max_oks=0.7, precision="auto")
+# Of what COCO's AP wants, `infer` writes what helps somebody who looks at it. Boxes below .23 cost a fifth more refiner
+# runs for .002 of AP; of poses below .2 five in a hundred are right.
+annotating_options = pipeline_options(min_score=0.21, min_box_score=0.23, precision="auto")
 
 
 def _preset(options: dict[str, Any]) -> None:

@@ -41,7 +41,7 @@ def test_without_options_everything_is_the_configurations_default():
 
 
 def test_a_command_may_have_defaults_of_its_own():
-    own = {"min_score": 0.3, "min_box_score": 0.4, "max_oks": 0.5}
+    own = {"min_score": 0.3, "min_box_score": 0.4}
 
     config, _ = configured(options=pipeline_options(**own, precision="auto"))
 
@@ -60,7 +60,7 @@ def test_a_command_may_have_defaults_of_its_own():
         ),
         (["--flip-test", "--flip-shift", "0.75"], {"flip_test": True, "flip_shift": 0.75}),
         (["--pose-nms", "soft", "--soft-nms-sigma", "0.5"], {"pose_nms": "soft", "soft_nms_sigma": 0.5}),
-        (["--pose-score", "mean", "--max-oks", "0.7"], {"pose_score": "mean", "max_oks": 0.7}),
+        (["--pose-score", "mean", "--max-oks", "0.8"], {"pose_score": "mean", "max_oks": 0.8}),
         (["--pose-share", "0.5", "--min-keypoint-score", "0.2"], {"pose_share": 0.5, "min_keypoint_score": 0.2}),
     ],
     ids=str,

@@ -324,7 +324,13 @@ def decayed(kind, iou):
 def test_soft_nms_lowers_the_scores_of_overlapping_boxes_and_their_turn(kind, way):
     boxes = [*SIDE_BY_SIDE, torch.tensor([300.0, 40, 400, 240])]
     proposals = frame([], boxes, [0.9, 0.8, 0.7, 0.6])
-    options = {"box_nms": kind, "confident_box_score": 0.5, "min_soft_score": 0.0, "same_box_iou": 1.0}
+    options = {
+        "box_nms": kind,
+        "max_box_iou": 0.6,
+        "confident_box_score": 0.5,
+        "min_soft_score": 0.0,
+        "same_box_iou": 1.0,
+    }
 
     soft = suppress_boxes(proposals, FilterConfig(**options)) if way == "suppress" else run(proposals, **options)
 
