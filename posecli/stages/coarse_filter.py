@@ -38,7 +38,7 @@ _MIN_SHARED = 3  # common keypoints from which two poses can be compared
 _MIN_COVERAGE = 0.7  # of a pose's score inside a box, for the pose to lie in it
 _MIN_FIT = 0.1  # coverage x IoU of a pose's own box, for the pose to be the box's person
 _MIN_CONTAINED = 0.8  # of a box's area in another one, for it to show a part of that one's person
-_MIN_TWIN_IOU = 0.4  # below, a sure box with another one's pose borrowed it from its neighbour
+_MIN_TWIN_IOU = 0.6  # below, a sure box with another one's pose borrowed it from its neighbour
 _GHOST_RATIO = 1.25  # of summed scores, for the weaker of two nested people to be an echo
 _BOX_SLACK = 0.05  # keypoints count as inside a little beyond the box's edges, as a fraction of its size
 # From keypoints to a person's box, in units of the square root of the keypoints' extent: left, top, right, bottom.

@@ -154,13 +154,13 @@ def test_unsure_box_without_keypoints_is_dropped_with_its_reason():
     keypoints = person(100, 40, 80, 200)
     nothing = torch.tensor([300.0, 100.0, 380.0, 300.0])
 
-    candidates = run(frame([keypoints], [box_of(keypoints), nothing], [0.9, 0.45]))
+    candidates = run(frame([keypoints], [box_of(keypoints), nothing], [0.9, 0.25]))
 
     assert len(candidates) == 1
     (rejection,) = candidates.rejections
     assert (rejection.reason, rejection.num_keypoints) == ("too_few_keypoints", 0)
     assert rejection.box == pytest.approx((300, 100, 380, 300))
-    assert rejection.box_score == pytest.approx(0.45)
+    assert rejection.box_score == pytest.approx(0.25)
 
 
 def test_confident_box_stays_though_the_heatmaps_are_empty():
