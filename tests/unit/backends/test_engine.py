@@ -109,7 +109,7 @@ def test_a_cache_that_cannot_be_written_is_done_without(home):
 @pytest.mark.weights
 def test_the_default_networks_find_the_same_people(examples):
     with open_source(str(examples / "walkers.mp4")) as source:
-        frames = list(islice(source, 0, 40, 10))
+        frames = list(islice(source, 60, 100, 10))  # everybody is on them
     in_torch, in_onnx = (load_pipeline(PipelineConfig(engine=engine), device="cpu") for engine in ("torch", "onnx"))
     wanted, found = ([done.poses for done in pipeline.run(frames)] for pipeline in (in_torch, in_onnx))
 
