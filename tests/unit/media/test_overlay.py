@@ -49,6 +49,13 @@ def test_unsure_keypoints_are_fainter_and_unseen_ones_not_drawn(grey):
     assert contrast[0] > contrast[1] > contrast[2] == 0
 
 
+def test_visible_keypoints_are_drawn_at_full_strength(grey):
+    full, visible, hidden = (draw(grey, one_person(score=score)) for score in (1.0, 0.55, 0.5))
+
+    np.testing.assert_array_equal(visible, full)
+    assert (hidden != full).any()
+
+
 @pytest.mark.parametrize("wild", [float("nan"), float("inf"), -1e9, 1e9])
 def test_wild_numbers_do_not_stop_the_drawing(grey, wild):
     poses = one_person(left_xy=(wild, 30))

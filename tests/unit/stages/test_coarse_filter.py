@@ -222,8 +222,9 @@ def test_half_seen_person_behind_a_whole_one_keeps_its_box():
     torch.testing.assert_close(candidates.boxes[1], box_of(behind))
 
 
-def test_sure_neighbour_without_keypoints_of_its_own_stays():
-    seen, unseen = person(100, 40, 80, 200), person(155, 40, 80, 200)
+@pytest.mark.parametrize("away", [55, 33])  # pixels, at which the boxes overlap by .31 and by .52
+def test_sure_neighbour_without_keypoints_of_its_own_stays(away):
+    seen, unseen = person(100, 40, 80, 200), person(100 + away, 40, 80, 200)
     found = torch.ones(2, 17, dtype=torch.bool)
     found[1] = False
     boxes = [box_of(seen) + torch.tensor([0.0, 0.0, -20.0, 0.0]), box_of(unseen) - torch.tensor([20.0, 0.0, 0.0, 0.0])]
