@@ -121,6 +121,13 @@ _OPTIONS = (
         help="With --no-filter, and where the filter has only boxes to compare.",
     ),
     click.option(
+        "--max-box-iou",
+        type=_UNIT,
+        default=FilterConfig.max_box_iou,
+        show_default=True,
+        help="Boxes that overlap more are one person; to the filter not if their coarse poses are far apart.",
+    ),
+    click.option(
         "--nms-sigma",
         type=click.FloatRange(0, min_open=True),
         default=FilterConfig.nms_sigma,

@@ -88,9 +88,10 @@ def read_labels(root: Path, config: DatasetConfig) -> Labels:
     if not config.annotations:
         dataset = _checked(pseudo, where)
         found = _confident(dataset, where, config)
-        return Labels(
-            tuple({**image, "all_persons_boxed": False} for image in dataset.images),  # some were not found
-            _by_image([{**person, "keypoints": [], "num_keypoints": 0} for person, _ in found]),
+        people = _by_image([{**person, "keypoints": [], "num_keypoints": 0} for person, _ in found])
+        return Labels(  # some were not found, so a picture of nobody says nothing
+            tuple({**image, "all_persons_boxed": False} for image in dataset.images if image["id"] in people),
+            people,
             {person["id"]: guess for person, guess in found},
         )
     path = root / config.annotations

@@ -59,6 +59,7 @@ def test_a_command_may_have_defaults_of_its_own():
             {"subpixel": "dark", "blur": 11, "blur_sigma": 2},
         ),
         (["--flip-test", "--flip-shift", "0.75"], {"flip_test": True, "flip_shift": 0.75}),
+        (["--no-filter", "--max-box-iou", "0.6"], {"filter": False, "max_box_iou": 0.6}),
         (["--pose-nms", "soft", "--soft-nms-sigma", "0.5"], {"pose_nms": "soft", "soft_nms_sigma": 0.5}),
         (["--pose-score", "mean", "--max-oks", "0.8"], {"pose_score": "mean", "max_oks": 0.8}),
         (["--pose-share", "0.5", "--min-keypoint-score", "0.2"], {"pose_share": 0.5, "min_keypoint_score": 0.2}),

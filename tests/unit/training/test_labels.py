@@ -80,6 +80,15 @@ def test_without_annotations_the_found_people_are_all_there_are(root):
     assert int(pictures.valid.sum()) == 3
 
 
+def test_without_annotations_a_picture_on_which_nobody_was_found_says_nothing(root):
+    images = [{"id": n, "file_name": "a.png", "width": 200, "height": 120} for n in (1, 2, 3)]
+    write(root / "seen.coco.json", images, [found(1, 2, [10, 10, 60, 100]), found(2, 3, [10, 10, 60, 100], score=0.1)])
+
+    labels = read_labels(root, DatasetConfig(images="photos", pseudo="seen.coco.json"))
+
+    assert [image["id"] for image in labels.images] == [2]
+
+
 def test_the_frames_of_a_video_are_pictures(root):
     frame = {"file_name": "walkers_000000.png", "width": 640, "height": 360}
     images = [{**frame, "id": number + 1, "frame_index": number} for number in range(6)]
