@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from posecli.cli._options import numbers
 from posecli.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class TrainGroup(click.Group):
-    """`posecli train CONFIG` trains; `posecli train pack` and `export` are what goes before and after elsewhere."""
+    """`posecli train CONFIG` trains; `posecli train pack`, `export` and `average` are what goes before and after."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take what is no subcommand's name for the arguments of a run."""
@@ -82,9 +83,9 @@ def run(
 
     The run folder gets config.json, log.jsonl, its curves as curves.csv and curves.png, checkpoint.pt, last.safetensors
     and, if there is something to measure on, best.safetensors. Also: `posecli train pack` makes a training set of one
-    file for a machine with nothing but torch and numpy, `posecli train export` takes the weights out of a run folder.
-    Under `torchrun --nproc-per-node N -m posecli train CONFIG` N processes share each batch, on a CUDA device each or
-    on the CPU.
+    file for a machine with nothing but torch and numpy, `posecli train export` takes the weights out of a run folder,
+    `posecli train average` makes one file of those of several runs. Under `torchrun --nproc-per-node N -m posecli train
+    CONFIG` N processes share each batch, on a CUDA device each or on the CPU.
     """
     from posecli.config import load_train_config
 
@@ -200,6 +201,21 @@ def export(folder: Path, out: Path | None) -> None:
     path = out or folder / "last.safetensors"
     facts = export_checkpoint(folder, path)
     click.echo(f"{path}: {facts['network']}, step {facts['step']}", err=True)
+
+
+@train.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--shares", type=numbers, metavar="A,B,...", help="How much each file counts.  [default: all the same]")
+@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="The weights.")
+def average(files: tuple[Path, ...], shares: tuple[float, ...] | None, out: Path) -> None:
+    """Write the mean of the weights of several runs, which is often better than each.
+
+    It helps where the runs went on from each other, or from the same weights; else it most likely ruins them.
+    """
+    from posecli.training.average import average_weights
+
+    facts = average_weights(files, shares or (1.0,) * len(files), out)
+    click.echo(f"{out}: {facts['network']}, the mean of {len(files)} files", err=True)
 
 
 def _training_set(

@@ -103,6 +103,25 @@ def test_a_run_is_not_overwritten_and_resumes(data):
     assert resumed.exit_code == 0, resumed.output
 
 
+def test_the_weights_of_two_runs_become_one_file_that_a_network_takes(data):
+    files = []
+    for seed in (1, 2):
+        (data / "run.toml").write_text(f"seed = {seed}\n{CONFIG}")
+        assert run(data, "-o", str(data / str(seed))).exit_code == 0
+        files.append(data / str(seed) / "last.safetensors")
+
+    outcome = CliRunner().invoke(main, ["train", "average", *map(str, files), "-o", str(data / "mean.safetensors")])
+
+    assert outcome.exit_code == 0, outcome.output
+    assert "mean.safetensors: prs-tiny, the mean of 2 files" in outcome.stderr
+    ours, first, second = (load_file(path) for path in (data / "mean.safetensors", *files))
+    key = next(key for key in ours if key.endswith("conv.weight") and not torch.equal(first[key], second[key]))
+    torch.testing.assert_close(ours[key].float(), (first[key].float() + second[key].float()) / 2, atol=1e-3, rtol=1e-3)
+    load_network("prs-tiny", data / "mean.safetensors")
+    refused = CliRunner().invoke(main, ["train", "average", str(files[0]), "-o", str(data / "one.safetensors")])
+    assert refused.exit_code == 2
+
+
 def test_a_teacher_is_found_below_the_data(data):
     assert run(data).exit_code == 0
     (data / "run" / "last.safetensors").rename(data / "teacher.safetensors")
