@@ -169,8 +169,8 @@ class MergeConfig:
     max_oks: float = 0.7  # poses more alike than this are doubles
     soft_nms_sigma: float = 0.9  # of soft NMS, whose factor is exp(-OKS^2 / sigma), as in HRNet
     min_score: float = 0.0  # poses below are not written; COCO's AP wants them all
-    # A keypoint's `v` in the dataset file. Chosen on held-out COCO people in true boxes: the first keeps 95% of their
-    # labelled keypoints, the second tells visible from hidden ones best (69% of the visible, 73% of the hidden right).
+    # A keypoint's `v` in the dataset file. Chosen on held-out COCO people in true boxes: the first keeps 96% of their
+    # labelled keypoints, the second tells visible from hidden ones best (70% of the visible, 72% of the hidden right).
     min_labelled_score: float = 0.3  # v is 1 or 2 from here on, else 0
     min_visible_score: float = 0.55  # v is 2 from here on
 
