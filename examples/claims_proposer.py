@@ -2,11 +2,11 @@
 
     python examples/claims_proposer.py --data DATA -o examples/claims_proposer.md
 
-Every run starts from the weights that come with posecli and goes on for a few steps on the datasets of
-examples/detposenet-tiny.toml, with Muon, the rate falling to nothing. The reference shows pictures as that recipe does;
-every other variant switches one augmentation of `PictureAugment` on. Runs of one seed see the same pictures in the same
-order. They are kept beside the table as JSON lines, so the command can be stopped and started at will, as
-examples/claims.py, whose table this is.
+Every run starts from the weights that come with posecli (the table beside this file: from those before mosaic, which it
+led to) and goes on for a few steps on the datasets of examples/detposenet-tiny.toml, with Muon, the rate falling to
+nothing. The reference shows pictures as that recipe does; every other variant switches one augmentation of
+`PictureAugment` on. Runs of one seed see the same pictures in the same order. They are kept beside the table as JSON
+lines, so the command can be stopped and started at will, as examples/claims.py, whose table this is.
 
 Measured are the proposals (recall of people at IoU .5 by the best 100 boxes of a picture) and AP of the whole pipeline,
 with the refiner that comes with posecli, on every so many-th picture.

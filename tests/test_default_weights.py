@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 
 from posecli.cli import main
+from posecli.cli.infer import infer
 from posecli.config import DetectConfig, PipelineConfig
 from posecli.engines.evaluate import evaluate_true_boxes
 from posecli.evaluation import keypoint_scores, load_ground_truth, load_results
@@ -23,21 +24,19 @@ from posecli.training.data import picture_paths
 pytestmark = pytest.mark.weights
 
 _KNEES = KEYPOINTS.index("left_knee")  # the first of the legs
-
-
-MIN_BOX_SCORE, MIN_SCORE = 0.26, 0.21  # as infer has them
+_INFER = {option.name: option.default for option in infer.params}
 
 
 @pytest.fixture(scope="module")
 def pipeline():
-    return load_pipeline(PipelineConfig(detect=DetectConfig(min_box_score=MIN_BOX_SCORE)), device="cpu")
+    return load_pipeline(PipelineConfig(detect=DetectConfig(min_box_score=_INFER["min_box_score"])), device="cpu")
 
 
 def people_on(pipeline, image):
     height, width = image.shape[:2]
     frame = Frame(index=0, image=torch.from_numpy(image), width=width, height=height, file_name="made")
     (annotated,) = pipeline.run([frame])
-    return annotated.poses.keypoints[annotated.poses.scores >= MIN_SCORE]
+    return annotated.poses.keypoints[annotated.poses.scores >= _INFER["min_score"]]
 
 
 def test_example_clip_is_annotated_as_it_was_rendered(examples, tmp_path):

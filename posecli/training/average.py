@@ -26,7 +26,8 @@ def average_weights(paths: Sequence[Path], shares: Sequence[float], out: Path) -
         out: where the mean goes; it may be one of `paths`.
 
     Returns:
-        The metadata that it got: those of the file that counts most, and `averaged`, which names all.
+        The metadata that it got: those of the file that counts most (the first of equals), and `averaged`, which names
+        all by their SHA-256.
 
     Raises:
         ConfigError: fewer than two files, or shares that are not one positive number each.
